@@ -1,0 +1,186 @@
+"""The contract between the delivery engine and a connector: three verbs, one result, five errors.
+
+A connector is the code that speaks one target's protocol. The engine calls
+
+* ``open()`` once before the first batch, and for ``check --connect``: connect and prove credentials without writing an event;
+* ``deliver(batch)`` with the records of one lane in order; never twice at the same time for one lane, but for several lanes
+  at once. It returns only when the target has *stored* what the result calls stored. It must not keep the batch;
+* ``close()`` once: flush and let go, within the deadline of the engine.
+
+Errors, by what the engine does::
+
+    TargetError
+    ├── TargetUnavailable     whole batch again after ``retry_after_seconds`` or a back-off (outcome may be unknown)
+    ├── TargetThrottled       the same, and lower the concurrency
+    ├── TargetUnauthorized    pause the target, alarm, re-read the credentials, probe again
+    ├── TargetMisconfigured   pause the target, alarm, probe again
+    └── BatchTooLarge         halve the batch; a single record goes to the dead letters with its size
+
+Messages of errors and rejections never contain event text or secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(NamedTuple):
+    """One canonical event (see ``exporter.domain.events``) at its offset in the lane."""
+
+    offset: int
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Batch:
+    """Records of one lane in offset order. ``(tenant, partition, first offset)`` names it across retries and restarts."""
+
+    tenant: str
+    partition: int
+    records: Sequence[Record]
+    size_bytes: int
+
+    @property
+    def first_offset(self) -> int:
+        return self.records[0].offset
+
+    @property
+    def last_offset(self) -> int:
+        return self.records[-1].offset
+
+    def __repr__(self) -> str:
+        return f"Batch({self.tenant!r}/{self.partition}, {len(self.records)} records, {self.size_bytes} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The target refused this record for good. ``index`` counts within the batch."""
+
+    index: int
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What happened to a batch: every index that is neither in ``rejected`` nor in ``retry`` is stored.
+
+    The engine dead-letters the rejected ones and hands the ``retry`` ones in again, in order, before anything that
+    follows them. ``receipt`` is what the target said (ids, object keys, checksums), kept in the ledger.
+    ``possible_duplicates`` counts records that the protocol forced to be sent twice.
+    """
+
+    rejected: tuple[Rejection, ...] = ()
+    retry: tuple[int, ...] = ()
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+    possible_duplicates: int = 0
+    #: The target asks to slow down although it took the batch (HEC codes 24 and 25).
+    slow_down: bool = False
+
+
+class TargetError(Exception):
+    """Base; see the module docstring."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", code: str = "", retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.code = code or type(self).__name__
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TargetUnavailable(TargetError):
+    """Outage, time-out, 5xx."""
+
+
+class TargetThrottled(TargetError):
+    """429, 503 busy."""
+
+
+class TargetUnauthorized(TargetError):
+    """Credentials are refused."""
+
+
+class TargetMisconfigured(TargetError):
+    """The target's or our configuration is wrong for every batch."""
+
+
+class BatchTooLarge(TargetError):
+    """More bytes than the target takes in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Facts of the implementation that the engine keeps to."""
+
+    max_batch_bytes: int
+    max_batch_records: int
+    #: How many batches of different lanes may be under way at once.
+    max_in_flight: int = 8
+    #: Delivering the same batch again stores it once.
+    idempotent: bool = False
+
+
+class Connector(Protocol):
+    """See the module docstring."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def open(self) -> None: ...
+
+    async def deliver(self, batch: Batch) -> DeliveryResult: ...
+
+    async def close(self) -> None: ...
+
+
+class TargetSettings(BaseModel):
+    """Keys that every target has; a connector derives its own settings from it. Unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    kind: str
+    batch_max_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="Upper bound of a batch in bytes of canonical events; default and ceiling: the connector's own.",
+    )
+    batch_max_records: int | None = Field(default=None, gt=0, description="Upper bound of a batch in records.")
+    batch_linger_seconds: float = Field(default=0.5, ge=0, le=60, description="How long a batch may wait to fill.")
+    retry_max_seconds: float = Field(default=60.0, gt=0, description="Longest pause between two tries.")
+    max_dead_letter_ratio: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of refused events in the last 1,000 above which the target is paused instead of emptied into the dead letters.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorContext:
+    """What a factory gets besides its settings."""
+
+    target: str
+    #: Directory of the exporter's state that belongs to this target (exists); for connectors that keep positions.
+    state_dir: str
+    #: Names shown to the peer.
+    user_agent: str = "loki-siem-exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorFactory:
+    """What a connector registers: its kind, its settings model, and how to build it.
+
+    Outside packages register one under the entry point group ``loki_siem.connectors``.
+    """
+
+    GROUP: ClassVar[str] = "loki_siem.connectors"
+
+    kind: str
+    settings: type[TargetSettings]
+    build: Callable[[Any, ConnectorContext], Connector]

@@ -1,0 +1,1 @@
+"""Running: every metric (``metrics``), structured logs without payload (``log``), health, shutdown."""

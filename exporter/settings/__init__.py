@@ -1,0 +1,1 @@
+"""Configuration: ``model`` (typed, frozen), ``load`` (YAML → model, all errors at once), ``schema`` (JSON Schema)."""
