@@ -27,6 +27,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+#: Partition of batches that hold dead letters sent again (``exporter.delivery.redrive``). Their offsets are the numbers of
+#: the letters, so that a connector which skips what it has does not take them for events of the lane that are long past.
+REDRIVE_PARTITION = -1
+
 
 class Record(NamedTuple):
     """One canonical event (see ``exporter.domain.events``) at its offset in the lane."""

@@ -39,14 +39,18 @@ class ExporterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One configuration error: the path in the document, what is wrong, and the cure."""
+    """One configuration error: the path in the document, what is wrong, and the cure. ``line`` counts from 1 (0: not
+    known); the loader fills it in.
+    """
 
     path: str
     reason: str
     cure: str
+    line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}. {self.cure}"
+        place = f"{self.path} (line {self.line})" if self.line else self.path
+        return f"{place}: {self.reason}. {self.cure}"
 
 
 class ConfigurationError(ExporterError):

@@ -12,7 +12,8 @@ Contract, tested on every implementation:
 
 All methods block and are called from worker threads, never from the event loop. None of them may be given unredacted
 text. Errors: :class:`BusUnavailable` (nothing happened, try later), :class:`CommitAborted` (nothing was written: rewind),
-:class:`Fenced` (reopen), :class:`ConfigurationError` (needs a human).
+:class:`EventTooLarge` (nothing was written: hold the named events back and commit the others), :class:`Fenced` (reopen; also
+when the outcome of a commit is unknown: the checkpoint read after reopening tells), :class:`ConfigurationError` (needs a human).
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from exporter.domain.events import EncodedBatch
-from exporter.errors import Finding
+from exporter.errors import CommitAborted, Finding
+
+#: Largest value of one event on any bus. A line of 3 MB with all its bytes escaped and kept twice stays below it; beyond,
+#: brokers and targets refuse.
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
 class Lane(NamedTuple):
@@ -41,6 +46,32 @@ class Commit:
     ledger: bytes | None = None
 
 
+class EventTooLarge(CommitAborted):
+    """Events of the commit are larger than :data:`MAX_EVENT_BYTES`; nothing was written. ``positions`` names them as
+    ``(index of the batch, index in the batch)``, so that the worker can hold back exactly these.
+    """
+
+    def __init__(self, positions: Sequence[tuple[int, int]]) -> None:
+        self.positions = tuple(positions)
+        super().__init__(
+            f"{len(self.positions)} events are larger than {MAX_EVENT_BYTES} bytes",
+            hint="hold them back; the others can go",
+        )
+
+
+def check_event_sizes(commit: Commit) -> None:
+    """Raise EventTooLarge before anything is written. Called by every implementation's commit."""
+    large = [
+        (number, index)
+        for number, batch in enumerate(commit.batches)
+        if max(map(len, batch.values), default=0) > MAX_EVENT_BYTES
+        for index, value in enumerate(batch.values)
+        if len(value) > MAX_EVENT_BYTES
+    ]
+    if large:
+        raise EventTooLarge(large)
+
+
 class ShardWriter(Protocol):
     """The fenced owner of one shard. Used by one thread at a time."""
 
@@ -52,7 +83,7 @@ class ShardWriter(Protocol):
         ...
 
     def commit(self, commit: Commit) -> None:
-        """Write atomically. Raises CommitAborted, BusUnavailable, Fenced."""
+        """Write atomically. Raises CommitAborted, EventTooLarge, BusUnavailable, Fenced."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ the records that it changes, so its cost follows the events in it and not the st
                          deleted when the second leaves the near horizon
 ``hour/<tenant>/<start>`` :class:`HourSummary`: per minute the number and the order-free fingerprint of events,
                          which later passes compare with Loki
-``chain``                hash of the shard's last ledger record
+``chain``                 sequence and hash of the shard's last ledger record
 ======================== ===========================================================================================
 
 Formats are versioned; an unknown version raises :class:`CheckpointError` instead of being guessed at.
@@ -91,6 +91,7 @@ class LiveCheckpoint:
     troubles: tuple[Trouble, ...] = ()
     worker: str = ""
     written_ns: int = 0
+    near_from_ns: int = 0  # from here to the frontier every exported id is in a near cell, and an absent cell is empty
 
     def encode(self) -> bytes:
         return orjson.dumps(
@@ -108,6 +109,7 @@ class LiveCheckpoint:
                 "troubles": [[t.state, t.start_ns, t.end_ns, t.reason, t.count] for t in self.troubles],
                 "worker": self.worker,
                 "written_ns": self.written_ns,
+                "near_from_ns": self.near_from_ns,
             }
         )
 

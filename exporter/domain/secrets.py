@@ -7,7 +7,16 @@ environment (``${env:NAME}``); never from a literal in the configuration.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # pydantic is a matter of the settings; the vocabulary itself works without it
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import core_schema
+
+#: The whole value of a secret key that comes from the environment.
+ENV_REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class SecretError(ValueError):
@@ -25,6 +34,44 @@ class Secret:
         self._path, self._env = path, env
         self._stamp: tuple[int, int, int] | None = None
         self._cached = ""
+
+    @classmethod
+    def parse(cls, text: str, base_dir: Path | None = None) -> Secret:
+        """Build one from its configuration value: ``${env:NAME}`` or a path, relative ones taken from ``base_dir``.
+
+        Raises ValueError, without the text: whoever wrote the secret itself there must not see it in a report.
+        """
+        text = text.strip()
+        if reference := ENV_REFERENCE.fullmatch(text):
+            return cls(env=reference[1])
+        if not text or "\0" in text:
+            raise ValueError("names no file; write the path of the file that holds the secret, or ${env:NAME}")
+        return cls(path=(base_dir or Path()) / os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for ~nobody
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Let settings models have fields of this type. The validation context may give ``base_dir``."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - see the import block
+
+        return core_schema.with_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(repr)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: core_schema.CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "minLength": 1,
+            "description": "Path of a file that holds the secret, or ${env:NAME}.",
+        }
+
+    @classmethod
+    def _validate(cls, value: object, info: core_schema.ValidationInfo) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        if not isinstance(value, str | Path):
+            raise ValueError("names no file; write the path of the file that holds the secret, or ${env:NAME}")  # noqa: TRY004 - pydantic reports ValueError
+        return cls.parse(str(value), (info.context or {}).get("base_dir"))
 
     @property
     def place(self) -> str:
@@ -46,7 +93,7 @@ class Secret:
                 if stamp != self._stamp:
                     self._cached = self._path.read_text("utf-8").strip()
                     self._stamp = stamp
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:  # ValueError: not UTF-8
                 raise SecretError(
                     f"{self.place} cannot be read ({type(error).__name__}); create it or mend its rights"
                 ) from None

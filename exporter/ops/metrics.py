@@ -74,6 +74,11 @@ COMMIT_SECONDS = Histogram(
     "Duration of one transaction.",
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
+BUS_LOST = Counter(
+    "loki_siem_bus_lost_records_total",
+    "Positions that the bus's retention removed before a target took them: raise the retention and replay the gap.",
+    ["target", "tenant"],
+)
 SHARDS_OWNED = Gauge("loki_siem_shards_owned", "Shards this run owns.", multiprocess_mode="livesum")
 
 # --- delivery ---------------------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ are taken from the folder of the configuration file.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter.domain.secrets import Secret
 
@@ -34,30 +35,40 @@ class ClientTls(Model):
     key_file: Path | None = Field(default=None, description="Key of the client certificate.")
 
 
+def _require_rfc3339(text: str) -> None:
+    """Raise ValueError unless this is an RFC 3339 time with its offset: local time would mean another moment elsewhere."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None or "T" not in text.upper():
+        raise ValueError("is no time; write earliest, now, or a time with its offset such as 2026-01-31T00:00:00Z")
+
+
 class NoAuth(Model):
     type: Literal["none"] = "none"
 
 
 class BasicAuth(Model):
     type: Literal["basic"]
-    username: str
-    password_file: Secret
+    username: str = Field(description="User name.")
+    password_file: Secret = Field(description="File that holds the password, or ${env:NAME}.")
 
 
 class BearerAuth(Model):
     type: Literal["bearer"]
-    token_file: Secret
+    token_file: Secret = Field(description="File that holds the token, or ${env:NAME}.")
 
 
 class OAuth2ClientAuth(Model):
     """OAuth 2.0 client credentials (RFC 6749 §4.4)."""
 
     type: Literal["oauth2"]
-    token_url: str
-    client_id: str
-    client_secret_file: Secret
-    scope: str = ""
-    audience: str = ""
+    token_url: str = Field(description="Token endpoint of the authorization server.", pattern=r"^https?://\S+$")
+    client_id: str = Field(description="Client id.")
+    client_secret_file: Secret = Field(description="File that holds the client's secret, or ${env:NAME}.")
+    scope: str = Field(default="", description="Scopes to ask for, separated by spaces.")
+    audience: str = Field(default="", description="Audience to ask for, where the server wants one.")
 
 
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth | OAuth2ClientAuth, Field(discriminator="type")]
@@ -67,10 +78,12 @@ class LokiSettings(Model):
     """How Loki is reached and how hard it may be asked."""
 
     url: str = Field(
-        description="Base address of Loki or its gateway, without /loki/api/v1.", pattern=r"^https?://[^\s/]+(/\S*)?$"
+        description="Base address of Loki or its gateway, without /loki/api/v1.",
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        examples=["http://127.0.0.1:3100"],
     )
-    auth: Auth = NoAuth()
-    tls: ClientTls = ClientTls()
+    auth: Auth = Field(default=NoAuth(), description="How to log in: type none, basic, bearer or oauth2.")
+    tls: ClientTls = Field(default=ClientTls(), description="TLS towards Loki, where the system's CAs do not suffice.")
     send_org_id: bool = Field(
         default=True, description="Send X-Scope-OrgID. Off for a Loki with auth_enabled: false behind a strict gateway."
     )
@@ -110,9 +123,11 @@ class LokiSettings(Model):
 class SqliteBus(Model):
     """The embedded bus: one file, one machine, several processes."""
 
-    kind: Literal["sqlite"] = "sqlite"
-    path: Path = Path("state/bus.db")
-    shard_count: int = Field(default=8, ge=1, le=256)
+    kind: Literal["sqlite"] = Field(default="sqlite", description="The embedded bus.")
+    path: Path = Field(default=Path("state/bus.db"), description="The file; on a local disk, not on a network share.")
+    shard_count: int = Field(
+        default=8, ge=1, le=256, description="Units of ownership that tenants are spread over; fixed once in use."
+    )
     partitions: int = Field(
         default=4, ge=1, le=64, description="Lanes per tenant; order is kept per stream within a lane."
     )
@@ -127,32 +142,50 @@ class SqliteBus(Model):
 class KafkaBus(Model):
     """Apache Kafka 2.5 or newer."""
 
-    kind: Literal["kafka"]
-    bootstrap_servers: str
-    topic_prefix: str = Field(default="siem", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    kind: Literal["kafka"] = Field(description="Apache Kafka.")
+    bootstrap_servers: str = Field(
+        description="host:port of one or more brokers, separated by commas.",
+        pattern=r"^[^\s,/]+(\s*,\s*[^\s,/]+)*$",
+        examples=["kafka-1:9092,kafka-2:9092"],
+    )
+    topic_prefix: str = Field(
+        default="siem", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="All topics and groups start with it."
+    )
     shard_count: int = Field(
         default=16, ge=1, le=256, description="Fixed at installation; raising it later moves tenants between shards."
     )
     partitions: int = Field(
         default=6, ge=1, le=1024, description="Partitions of a tenant's event topic when it is created."
     )
-    replication_factor: int = Field(default=3, ge=1, le=9)
-    min_insync_replicas: int = Field(default=2, ge=1, le=9)
+    replication_factor: int = Field(default=3, ge=1, le=9, description="Copies of topics that are created.")
+    min_insync_replicas: int = Field(
+        default=2, ge=1, le=9, description="Copies that must have a record before it counts; at most the factor."
+    )
     retention_seconds: int = Field(default=604_800, ge=3600, description="Retention of event topics that are created.")
-    create_topics: bool = True
-    compression: Literal["lz4", "zstd", "none"] = "zstd"
+    create_topics: bool = Field(
+        default=True, description="Create missing topics. Off: they are only verified, and an administrator makes them."
+    )
+    compression: Literal["lz4", "zstd", "none"] = Field(default="zstd", description="Compression of records.")
     group_protocol: Literal["classic", "consumer"] = Field(
         default="classic", description="consumer (KIP-848) needs brokers 4.0 or newer."
     )
     session_timeout_seconds: float = Field(
         default=45.0, ge=6, le=1800, description="How long a dead worker's shards wait (classic protocol)."
     )
-    transaction_timeout_seconds: float = Field(default=60.0, ge=10, le=900)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str = ""
-    sasl_password_file: Secret | None = None
-    tls: ClientTls = ClientTls()
+    transaction_timeout_seconds: float = Field(
+        default=60.0, ge=10, le=900, description="A transaction open for longer is aborted by the broker."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How brokers are reached."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="Used with SASL_PLAINTEXT and SASL_SSL."
+    )
+    sasl_username: str = Field(default="", description="User name for SASL.")
+    sasl_password_file: Secret | None = Field(
+        default=None, description="File that holds the password for SASL, or ${env:NAME}."
+    )
+    tls: ClientTls = Field(default=ClientTls(), description="TLS towards the brokers.")
 
 
 BusSettings = Annotated[SqliteBus | KafkaBus, Field(discriminator="kind")]
@@ -161,11 +194,18 @@ BusSettings = Annotated[SqliteBus | KafkaBus, Field(discriminator="kind")]
 class TenantSettings(Model):
     """One Loki org id (or, with ``org_id``, a named view of one)."""
 
-    selector: str = Field(description='LogQL stream selector without pipeline stages, e.g. {job=~".+"}.')
+    selector: str = Field(
+        description="LogQL stream selector without pipeline stages: which streams are exported.",
+        min_length=2,
+        examples=['{job=~".+"}'],
+    )
     org_id: str | None = Field(
         default=None, description="Loki org id when it differs from the tenant's name here.", pattern=TENANT_PATTERN
     )
-    start: str = Field(default="earliest", description="earliest | now | RFC 3339 time: where the first run begins.")
+    start: str = Field(
+        default="earliest",
+        description="Where the first run begins: earliest, now, or an RFC 3339 time such as 2026-01-31T00:00:00Z.",
+    )
     data_class: str = Field(
         default="ops",
         description="Data class, carried in every event as data.class.",
@@ -180,15 +220,23 @@ class TenantSettings(Model):
     )
     format: Literal["auto", "json", "logfmt", "text"] = Field(default="auto", description="Forces a line format.")
 
+    @field_validator("start")
+    @classmethod
+    def _known_start(cls, value: str) -> str:
+        if value not in {"earliest", "now"}:
+            _require_rfc3339(value)
+        return value
+
 
 class ServiceSettings(Model):
     """The processes themselves."""
 
-    state_dir: Path = Path("state")
+    state_dir: Path = Field(default=Path("state"), description="Folder for what processes and file targets keep.")
     listen: str = Field(
         default="127.0.0.1:9464",
         description="host:port of /healthz/*, /metrics.",
         pattern=r"^[^\s:]*(\[[0-9a-fA-F:]+\])?:\d{1,5}$",
+        examples=["0.0.0.0:9464"],
     )
     reader_processes: int | None = Field(
         default=None, ge=1, le=256, description="Default: one per core, at most one per tenant."
@@ -204,19 +252,30 @@ class ServiceSettings(Model):
         default=None,
         description="Key of event ids. With it nobody can find a redacted line by hashing guesses; set it before the first run and never change it.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console style on a terminal, JSON lines elsewhere."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _port_exists(cls, value: str) -> str:
+        if int(value.rpartition(":")[2]) > 65535:
+            raise ValueError("names a port above 65535; choose one up to 65535, or 0 for any free one")
+        return value
 
 
 class Settings(Model):
     """The whole configuration. ``targets`` hold the connectors' own settings models (see ``connectors.registry``)."""
 
-    version: Literal[1]
-    loki: LokiSettings
-    bus: BusSettings = SqliteBus()
-    service: ServiceSettings = ServiceSettings()
-    tenants: Mapping[str, TenantSettings]
-    targets: Mapping[str, Any] = Field(default_factory=dict)
+    version: Literal[1] = Field(description="Version of this format.")
+    loki: LokiSettings = Field(description="How Loki is reached and how hard it may be asked.")
+    bus: BusSettings = Field(
+        default=SqliteBus(), description="The durable log in between: an SQLite file, or Kafka for several machines."
+    )
+    service: ServiceSettings = Field(default=ServiceSettings(), description="The processes themselves.")
+    tenants: Mapping[str, TenantSettings] = Field(description="What is read, by Loki org id.")
+    targets: Mapping[str, Any] = Field(default_factory=dict, description="Where events go; names are yours.")
 
     def tenants_of(self, target: str) -> tuple[str, ...]:
         """Names of the tenants whose events go to this target."""

@@ -1,0 +1,81 @@
+"""Which connectors there are: name of the kind → factory.
+
+Our own are named as strings and imported only when asked for, so that a target that nobody configured costs no start-up
+time and its libraries need not be installed. Connectors from outside the package announce themselves under the entry
+point group ``loki_siem.connectors`` (``kind = "package.module:FACTORY"``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+
+from connectors.base import ConnectorFactory
+
+_BUILT_IN: Mapping[str, str] = {
+    "file": "connectors.file:FACTORY",
+    "splunk_hec": "connectors.splunk_hec:FACTORY",
+}
+
+
+class ConnectorError(Exception):
+    """A connector is announced but cannot be used; the message names the package that announced it and the cure."""
+
+
+class _Factories(Mapping[str, ConnectorFactory]):
+    """The table; a factory is imported at its first look-up."""
+
+    def __init__(self, built_in: Mapping[str, str], announced: Iterable[metadata.EntryPoint]) -> None:
+        self._places: dict[str, tuple[str, str]] = {kind: (place, "") for kind, place in built_in.items()}
+        for point in announced:
+            package = point.dist.name if point.dist is not None else "an unknown package"
+            if point.name in self._places:
+                _, other = self._places[point.name]
+                raise ConnectorError(
+                    f"package {package} announces the connector kind {point.name!r}, which "
+                    f"{f'package {other}' if other else 'this program'} has already; remove one of them"
+                )
+            self._places[point.name] = (point.value, package)
+        self._loaded: dict[str, ConnectorFactory] = {}
+
+    def __getitem__(self, kind: str) -> ConnectorFactory:
+        if kind not in self._loaded:
+            place, package = self._places[kind]
+            self._loaded[kind] = _load(kind, place, package)
+        return self._loaded[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _load(kind: str, place: str, package: str) -> ConnectorFactory:
+    owner = f"package {package}" if package else "this program"
+    module, _, name = place.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except Exception as error:  # noqa: BLE001 - code of a foreign package may raise anything while it is imported
+        raise ConnectorError(
+            f"connector {kind!r} of {owner} ({place}) cannot be loaded: {type(error).__name__}; "
+            "update or remove the package"
+        ) from None
+    if not isinstance(factory, ConnectorFactory):
+        raise ConnectorError(
+            f"connector {kind!r} of {owner}: {place} is no ConnectorFactory; update or remove the package"
+        )
+    if factory.kind != kind:
+        raise ConnectorError(
+            f"connector {kind!r} of {owner}: its factory calls itself {factory.kind!r}; update or remove the package"
+        )
+    return factory
+
+
+def factories() -> Mapping[str, ConnectorFactory]:
+    """Return every connector by kind. Called by the settings loader (for the settings models) and by ``app``.
+
+    Raises ConnectorError, here for two packages with one kind, at look-up for a package that cannot be loaded.
+    """
+    return _Factories(_BUILT_IN, metadata.entry_points(group=ConnectorFactory.GROUP))

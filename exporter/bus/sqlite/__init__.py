@@ -1,0 +1,1 @@
+"""The bus in one SQLite file: the same port for one machine, several processes."""

@@ -1,0 +1,91 @@
+"""Loading a configuration for a command, with the checks of the layers above the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from exporter.domain.secrets import SecretError
+from exporter.errors import ConfigurationError, Finding
+
+if TYPE_CHECKING:  # pydantic and the models cost more than `--help` may take
+    from pydantic import BaseModel
+
+    from exporter.settings.model import Settings
+
+ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="The configuration file.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+class _TargetModels(Mapping[str, Any]):
+    """Kind → settings model; a connector is imported when a configuration uses it, so a broken one harms no other."""
+
+    def __init__(self) -> None:
+        from connectors.registry import factories  # noqa: PLC0415 - looks at every installed package
+
+        self._factories = factories()
+
+    def __getitem__(self, kind: str) -> type[BaseModel]:
+        from connectors.registry import ConnectorError  # noqa: PLC0415
+
+        try:
+            return self._factories[kind].settings
+        except ConnectorError as error:
+            reason, _, cure = str(error).partition("; ")
+            raise ConfigurationError([Finding(f"targets (kind {kind})", reason, f"{cure.capitalize()}.")]) from None
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in list(self._factories)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factories)
+
+    def __len__(self) -> int:
+        return len(self._factories)
+
+
+def target_models() -> Mapping[str, type[BaseModel]]:
+    """Return the settings model of every installed connector. Look-up raises ConfigurationError for a broken one."""
+    return _TargetModels()
+
+
+def read_settings(path: Path, *, policies: bool) -> Settings:
+    """Load and check a configuration. ``policies``: also compile every tenant's pipeline, which runs its policy's own
+    tests. Raises ConfigurationError with the findings of everything.
+    """
+    from exporter.settings.load import load_settings  # noqa: PLC0415
+
+    checks = [selector_findings, policy_findings] if policies else [selector_findings]
+    return load_settings(path, target_models(), checks)
+
+
+def selector_findings(settings: Settings) -> Iterator[Finding]:
+    """Check every tenant's selector as LogQL."""
+    from exporter.loki.selector import validate_selector  # noqa: PLC0415
+
+    for name, tenant in settings.tenants.items():
+        try:
+            validate_selector(tenant.selector)
+        except ValueError as error:
+            reason, _, cure = str(error).partition("; ")
+            cure = cure or 'write a pure stream selector such as {job=~".+"}'
+            yield Finding(f"tenants.{name}.selector", reason, f"{cure[:1].upper()}{cure[1:]}.")
+
+
+def policy_findings(settings: Settings) -> Iterator[Finding]:
+    """Compile every tenant's pipeline and run the tests of its packs."""
+    from exporter.pipeline import compile_pipeline  # noqa: PLC0415
+
+    key = settings.service.identity_key_file
+    try:
+        identity_key = key.reveal().encode()[:64] if key is not None else b""
+    except SecretError:
+        identity_key = b""  # reported by the loader
+    for name, tenant in settings.tenants.items():
+        try:
+            compile_pipeline(name, tenant, identity_key=identity_key)
+        except ConfigurationError as error:
+            yield from error.findings

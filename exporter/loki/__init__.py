@@ -1,0 +1,1 @@
+"""Reading Grafana Loki provably whole. Start with :mod:`exporter.loki.reader`; :mod:`exporter.loki.proof` holds the rules."""

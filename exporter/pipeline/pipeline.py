@@ -1,0 +1,289 @@
+"""The pipeline of one tenant, compiled once: ``process(batch)``.
+
+Order, and why:
+
+1. Redact the raw lines, all of a batch as one block. So keys, values and numbers of any format are covered before
+   anything takes a line apart, at memory speed, and nothing unredacted can leak out of a parser.
+2. Parse the redacted line. A mask is plain text to every format. Where a mask broke a JSON line (it replaced a bare number,
+   or an escape stood before it) the original is parsed instead and each value redacted by itself.
+3. Map to canonical names, encode.
+4. Exit scan: every byte that came from data is scanned once more as it leaves. A hit sends the event through the
+   redaction of single values; if something is found still, the event is held back.
+
+Any exception on the way holds back the one event that caused it, never its neighbours, and never lets it pass (fail closed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from exporter.domain.clock import Clock, SystemClock
+from exporter.domain.entries import EntryBatch, StreamEntries
+from exporter.domain.events import EncodedBatch, encode_head
+from exporter.errors import ConfigurationError, Finding, RedactionFailed
+from exporter.ops.metrics import EXIT_SCAN_HITS
+from exporter.pipeline.encode import encode_body, members
+from exporter.pipeline.normalise import Mapper, Normaliser
+from exporter.pipeline.parse import OverBound
+from exporter.pipeline.parse.lines import LineParser
+from exporter.pipeline.redact.engine import Redactor, sample_findings
+from exporter.pipeline.redact.rules import load_rules
+from exporter.pipeline.redact.values import ValueRedactor
+from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache
+from exporter.settings.model import TenantSettings
+
+#: Part of ``policy_id``. Raise it when validators, the engine or the masks change what comes out for the same packs.
+REDACTION_VERSION = 1
+#: Of a line that is too large to be parsed, this much is the message; the whole line is kept in ``event.original``.
+_MESSAGE_CHARS = 4096
+
+
+@dataclass(slots=True, repr=False)
+class _Part:
+    """Events made from some entries, before they are added to the batch."""
+
+    keys: list[bytes] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    held: list[bytes] = field(default_factory=list)
+    declined: int = 0
+    redacted: int = 0
+    redactions: dict[str, int] = field(default_factory=dict)
+
+
+class Pipeline:
+    """See the module. Make it with :func:`compile_pipeline`. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        tenant: str,
+        settings: TenantSettings,
+        redactor: Redactor,
+        policy_id: str,
+        identity_key: bytes,
+        clock: Clock,
+    ) -> None:
+        self.tenant = tenant
+        self.policy_id = policy_id
+        self._settings = settings
+        self._redactor = redactor
+        self._clock = clock
+        self._values = ValueRedactor(redactor)
+        self._streams = StreamCache(tenant, identity_key, self._values)
+        self._normaliser = Normaliser()
+        self._lines = LineParser(settings.format)
+
+    def process(self, batch: EntryBatch) -> EncodedBatch:
+        """Return the events of a batch, in order. Never raises for bad data: an event that cannot be redacted safely is
+        in ``held_ids``.
+        """
+        out = EncodedBatch(self.tenant, self.policy_id)
+        common = members(
+            {
+                "tenant.id": self.tenant,
+                "data.class": self._settings.data_class,
+                "policy.id": self.policy_id,
+                "late": batch.late,
+                "observed_time": self._clock.now_ns(),
+            }
+        )
+        totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
+        for part in self._parts([s for s in batch.streams if len(s)], common):
+            out.keys += part.keys
+            out.values += part.values
+            out.held_ids += part.held
+            totals["parse_declined"] += part.declined
+            totals["redacted"] += part.redacted
+            for name, number in part.redactions.items():
+                out.redactions[name] = out.redactions.get(name, 0) + number
+        totals["out"], totals["held"] = len(out.values), len(out.held_ids)
+        out.counts = totals
+        return out
+
+    def redact_lines(self, lines: Sequence[str]) -> list[str]:
+        """Redact lines, one out for each in (``policy try``). Raises RedactionFailed."""
+        counts: dict[str, int] = {}
+        try:
+            done = self._redactor.redact(lines, counts)
+            for row in done.changed:
+                if (
+                    lines[row][:1] == "{"
+                    and self._lines.parse(done.texts[row]) is None
+                    and (parsed := self._lines.parse(lines[row]))
+                ):
+                    safe = self._values.redact(dict(zip(*parsed, strict=True)), counts)
+                    done.texts[row] = encode_body(safe).decode()
+        except Exception as error:  # noqa: BLE001 (whatever it is, its text may hold a line)
+            raise RedactionFailed(f"redaction failed ({type(error).__name__})") from None
+        return done.texts
+
+    def _parts(self, streams: list[StreamEntries], common: bytes) -> list[_Part]:
+        """Process entries; where that fails, halve them until the one that fails is alone, and hold it."""
+        if not streams:
+            return []
+        try:
+            return [self._process(streams, common)]
+        except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
+            first, second = _halves(streams)
+            if not second:
+                return [_Part(held=list(first[0].event_ids))]
+        return self._parts(first, common) + self._parts(second, common)
+
+    def _process(self, streams: list[StreamEntries], common: bytes) -> _Part:
+        part = _Part()
+        lines = [line for stream in streams for line in stream.lines]
+        done = self._redactor.redact(lines, part.redactions)
+        changed = set(done.changed)
+        heads: list[bytes] = []
+        bodies: list[bytes] = []
+        ids: list[bytes] = []
+        row = 0
+        shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
+        for stream, shared in zip(streams, shares, strict=True):
+            extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
+            head = b"" if shared is None else common + shared.encoded
+            plain = head + b'"loki.structured_metadata":{},'
+            extra: MetadataParts | None = NO_METADATA
+            to_event = self._normaliser.mapper(frozenset() if shared is None else shared.claimed)
+            for index, event_id in enumerate(stream.event_ids):
+                if extras is not None:
+                    extra = extras[index]
+                if shared is None or extra is None:
+                    part.held.append(event_id)
+                    row += 1
+                    continue
+                text = done.texts[row]
+                event = self._event(text, to_event, part, lines[row] if row in changed else None)
+                if extra.fields:
+                    _add_metadata(event, extra.fields, shared.claimed)
+                bodies.append(encode_body(event))
+                ids.append(event_id)
+                tail = plain if extra is NO_METADATA else b'%b"loki.structured_metadata":%b,' % (head, extra.encoded)
+                heads.append(encode_head(event_id.hex(), stream.times_ns[index]) + tail)
+                part.keys.append(shared.key)
+                part.redacted += row in changed or shared.redacted or extra.redacted
+                row += 1
+        self._exit_scan(bodies, ids, part)
+        part.values = [head + body[1:] for head, body in zip(heads, bodies, strict=True) if body]
+        if len(part.values) < len(bodies):
+            part.keys = [key for key, body in zip(part.keys, bodies, strict=True) if body]
+        return part
+
+    def _event(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
+        """Return an event's own keys. ``text`` is the redacted line, ``original`` the line when that is another."""
+        keep = self._settings.original
+        try:
+            parsed = self._lines.parse(text)
+            if parsed is not None:
+                event = to_event(*parsed)
+            elif original is not None and original.lstrip()[:1] == "{" and (parsed := self._lines.parse(original)):
+                event = self._values.redact(to_event(*parsed), {})
+            else:
+                event = {"kind": "log", "message": text}
+                part.declined += self._lines.is_declined(text)
+        except OverBound:
+            event = {"kind": "log", "message": text, "metadata.is_truncated": True}
+            if keep != "never":
+                event["message"], event["event.original"] = text[:_MESSAGE_CHARS], text
+        if keep == "always":
+            event["event.original"] = text
+        return event
+
+    def _exit_scan(self, bodies: list[bytes], ids: list[bytes], part: _Part) -> None:
+        """Scan what leaves; mend or empty (hold) the bodies in which anything is found. Heads hold only what is ours, and
+        labels and metadata were scanned when they were encoded.
+        """
+        spans = self._redactor.spans(b"\n".join(bodies), b"\n")
+        if not spans:
+            return
+        ends = list(accumulate(len(body) + 1 for body in bodies))
+        for index in dict.fromkeys(bisect_right(ends, first) for first, _, _ in spans):
+            bodies[index] = self._mended(bodies[index], part)
+            if not bodies[index]:
+                part.held.append(ids[index])
+                EXIT_SCAN_HITS.labels(self.tenant).inc()
+
+    def _mended(self, body: bytes, part: _Part) -> bytes:
+        """Redact an encoded event value by value, then as text; return b"" when neither leaves it clean and whole."""
+        safe = encode_body(self._values.redact(_decoded(body), part.redactions))
+        text = safe.decode()
+        if not self._redactor.has_hit(text):
+            return safe
+        text = self._redactor.redact([text], part.redactions).texts[0]
+        try:
+            _decoded(text.encode())
+        except ValueError:
+            return b""
+        return b"" if self._redactor.has_hit(text) else text.encode()
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    """Decode what :func:`encode_body` made; integers of any size exactly. Raises ValueError."""
+    decoded: dict[str, Any] = json.loads(body)
+    return decoded
+
+
+def _add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozenset[str]) -> None:
+    """Add what structured metadata tells, where neither labels nor the line say it."""
+    has_severity = "severity.text" in event or "severity.text" in claimed
+    for name, value in fields.items():
+        if name not in event and name not in claimed and not (has_severity and name.startswith("severity.")):
+            event[name] = value
+
+
+def _halves(streams: list[StreamEntries]) -> tuple[list[StreamEntries], list[StreamEntries]]:
+    """Split entries in two, in order; the second half is empty when there is only one entry."""
+    if len(streams) > 1:
+        middle = len(streams) // 2
+        return streams[:middle], streams[middle:]
+    stream = streams[0]
+    if len(stream) == 1:
+        return streams, []
+    middle = len(stream) // 2
+
+    def part(low: int, high: int) -> list[StreamEntries]:
+        metadata = None if stream.metadata is None else stream.metadata[low:high]
+        ids = stream.event_ids[low:high]
+        return [StreamEntries(stream.labels, stream.times_ns[low:high], stream.lines[low:high], ids, metadata)]
+
+    return part(0, middle), part(middle, len(stream))
+
+
+#: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.
+_COMPILED: dict[str, Redactor] = {}
+
+
+def compile_pipeline(
+    tenant: str,
+    settings: TenantSettings,
+    *,
+    pack_dirs: Sequence[Path] = (),
+    identity_key: bytes = b"",
+    clock: Clock | None = None,
+) -> Pipeline:
+    """Compile a tenant's pipeline; called once at start and by ``check``.
+
+    ``pack_dirs`` are searched for packs before those that ship; ``identity_key`` is that of the event ids (it names the
+    streams too). Raises ConfigurationError with every finding: unknown packs, patterns that do not compile, samples that
+    fail.
+    """
+    path = f"tenants.{tenant}.redaction"
+    rules, digest, findings = load_rules(settings.redaction, pack_dirs, path)
+    redactor = _COMPILED.get(digest)
+    if redactor is None and not findings:
+        try:
+            redactor = Redactor(rules)
+            findings = sample_findings(redactor, path)
+        except ValueError as error:
+            findings = [Finding(path, str(error), "Correct the scan pattern of the pack.")]
+    if findings or redactor is None:
+        raise ConfigurationError(findings)
+    _COMPILED[digest] = redactor
+    policy = hashlib.blake2b(f"{REDACTION_VERSION}:{digest}".encode(), digest_size=8).hexdigest()
+    return Pipeline(tenant, settings, redactor, policy, identity_key, clock or SystemClock())

@@ -1,0 +1,211 @@
+"""Redaction packs: YAML files of rules that carry their own tests.
+
+A rule has two patterns. ``scan`` finds candidates in a whole block at memory speed: short, its tail cut (``@x``, not the
+whole address), in the syntax common to Vectorscan and ``re`` (no look-around). ``pattern`` gives the exact span, with look-around, run
+only around a candidate. ``reach`` names the characters that may stand between the start of a match and the end of the
+candidate; walking back over them finds where the exact step has to start.
+
+Samples are part of a rule: ``match`` texts mark with « » exactly what must be replaced, ``pass`` texts must stay as they
+are. They run at every load, and one that fails refuses the configuration, for a pack that does not do what its author
+thinks is worse than none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from exporter.errors import Finding
+from exporter.pipeline.redact.scan import ScanPattern
+from exporter.pipeline.redact.validators import VALIDATORS, Validator
+
+#: Where a datum may begin: not inside a word, but after an escape such as the ``\\n`` of JSON or the ``%20`` of a URL.
+_EDGE = rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u00[01][0-9A-Fa-f])|(?<=%[0-9A-Fa-f][0-9A-Fa-f]))"
+_MACROS = {b"{{edge}}": _EDGE}
+
+TOKEN_PREFIX = "[redacted-"  # noqa: S105 (not a password: the mark of our own masks)
+
+
+class Action(Protocol):
+    """What a rule does with the text it found."""
+
+    def replace(self, text: bytes) -> bytes:
+        """Return what stands in its place. Must contain no line break, quote, backslash, blank or ``=``, so that what
+        is around it still parses.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """The rule's name in the place of what it found: ``[redacted-email]``. The brackets end any run of letters or digits
+    beside it, so no rule can match across a mask; bare in JSON it is no value, so a masked number cannot pass unnoticed.
+    """
+
+    token: bytes
+
+    def replace(self, text: bytes) -> bytes:  # noqa: ARG002 (a mask tells nothing of the text)
+        return self.token
+
+
+class Samples(BaseModel):
+    """Tests of a rule."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    match: tuple[str, ...] = Field(min_length=1)
+    passes: tuple[str, ...] = Field(alias="pass", min_length=1)
+
+
+class RuleModel(BaseModel):
+    """One rule as written in a pack. Texts of patterns never appear in errors together with log text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=40)
+    about: str = ""
+    scan: tuple[str, ...] = Field(min_length=1)
+    led_by: Literal["literal", "digits"] = "literal"
+    start_known: bool = False
+    ignore_case: bool = False
+    reach: str = Field(min_length=1)
+    pattern: str
+    validator: str | None = None
+    samples: Samples
+
+    @field_validator("validator")
+    @classmethod
+    def _known_validator(cls, value: str | None) -> str | None:
+        if value is not None and value not in VALIDATORS:
+            raise ValueError(f"unknown validator; known are {', '.join(sorted(VALIDATORS))}")
+        return value
+
+
+class PackModel(BaseModel):
+    """A pack file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pack: str
+    about: str = ""
+    rules: tuple[RuleModel, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, compiled. ``group``: the part of a match that is replaced (the group ``value``, else all of it)."""
+
+    name: str
+    search: re.Pattern[bytes]
+    group: int
+    reach: bytes
+    start_known: bool
+    validate: Validator | None
+    action: Action
+    scan: tuple[bytes, ...]
+    ignore_case: bool
+    led_by_digits: bool
+    samples: Samples
+
+    def scan_patterns(self, index: int) -> list[ScanPattern]:
+        """Return what this rule, as number ``index``, asks of a scanner."""
+        return [ScanPattern(index, s, self.ignore_case, self.led_by_digits, self.start_known) for s in self.scan]
+
+
+def _expand_class(text: str) -> bytes:
+    """Return every byte that the bracket expression ``[text]`` matches, without line breaks."""
+    one = re.compile(b"[" + text.encode("latin-1") + b"]")
+    return bytes(c for c in range(256) if one.match(bytes([c])) and c not in b"\r\n")
+
+
+def _compile(model: RuleModel) -> Rule:
+    """Raises re.error or ValueError."""
+    expression = model.pattern.encode()
+    for name, text in _MACROS.items():
+        expression = expression.replace(name, text)
+    flags = re.IGNORECASE if model.ignore_case else re.NOFLAG
+    search = re.compile(expression, flags)
+    return Rule(
+        name=model.name,
+        search=search,
+        group=search.groupindex.get("value", 0),
+        reach=_expand_class(model.reach),
+        start_known=model.start_known,
+        validate=VALIDATORS[model.validator] if model.validator else None,
+        action=Mask(f"{TOKEN_PREFIX}{model.name}]".encode()),
+        scan=tuple(s.encode() for s in model.scan),
+        ignore_case=model.ignore_case,
+        led_by_digits=model.led_by == "digits",
+        samples=model.samples,
+    )
+
+
+def _builtin_packs() -> Traversable:
+    return resources.files("exporter.pipeline.redact") / "packs"
+
+
+def _read_pack(name: str, pack_dirs: Sequence[Path]) -> bytes | None:
+    """Return a pack's text: a file by path, else ``<name>.yaml`` in the given folders, else one that ships."""
+    as_path = name.endswith((".yaml", ".yml"))
+    file_name = name if as_path else f"{name}.yaml"
+    for candidate in [*([Path(name)] if as_path else []), *(folder / file_name for folder in pack_dirs)]:
+        if candidate.is_file():
+            return candidate.read_bytes()
+    shipped = _builtin_packs() / file_name
+    return shipped.read_bytes() if "/" not in file_name and shipped.is_file() else None
+
+
+def known_packs(pack_dirs: Sequence[Path] = ()) -> list[str]:
+    """Return the names of all packs that can be named without a path."""
+    found = {f.name for f in _builtin_packs().iterdir()} | {
+        f.name for d in pack_dirs if d.is_dir() for f in d.iterdir()
+    }
+    return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+
+
+def _validation_findings(path: str, error: ValidationError) -> Iterable[Finding]:
+    for item in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(part) for part in item["loc"])
+        yield Finding(path, f"{where}: {item['msg']}", "Correct the pack file.")
+
+
+def load_rules(names: Sequence[str], pack_dirs: Sequence[Path], path: str) -> tuple[list[Rule], str, list[Finding]]:
+    """Read packs in the given order; the order of rules is their priority where spans overlap.
+
+    Returns the rules, a digest of the packs' texts, and every finding (``path``: the key of the configuration).
+    """
+    rules: dict[str, Rule] = {}
+    findings: list[Finding] = []
+    digest = hashlib.blake2b(digest_size=16)
+    for name in names:
+        raw = _read_pack(name, pack_dirs)
+        if raw is None:
+            cure = f"Known packs: {', '.join(known_packs(pack_dirs))}."
+            findings.append(Finding(path, f"redaction pack {name!r} not found", cure))
+            continue
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+        try:
+            document: Mapping[str, Any] = yaml.safe_load(raw)
+            pack = PackModel.model_validate(document)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            findings.append(Finding(path, f"pack {name!r} is not YAML ({type(error).__name__})", "Correct the file."))
+            continue
+        except ValidationError as error:
+            findings.extend(_validation_findings(f"{path}: pack {name!r}", error))
+            continue
+        for model in pack.rules:
+            where = f"{path}: pack {name!r}: rule {model.name!r}"
+            if model.name in rules:
+                findings.append(Finding(where, "a rule of this name exists already", "Rename one of the two."))
+                continue
+            try:
+                rules[model.name] = _compile(model)
+            except (re.error, ValueError) as error:
+                findings.append(Finding(where, f"does not compile: {error}", "Correct the pattern."))
+    return list(rules.values()), digest.hexdigest(), findings

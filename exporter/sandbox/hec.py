@@ -1,0 +1,461 @@
+"""A strict stand-in for Splunk's HTTP Event Collector, as measured on Splunk 10.4 (``docs``: HEC contract).
+
+It keeps to what others forgive: it answers 200 to an unknown key and silently drops the rest, skips an object without
+event when it has fields, counts code 7 from one and all other codes from zero, keeps the events before a refused one, and
+answers 413, 415 in HTML. Faults are scripted through :class:`Fault` or, over HTTP, ``POST /sandbox/faults``.
+
+As a process: ``python -m exporter.sandbox.hec --port N --token-file F [--store FILE]``; counts under ``/sandbox/stats``.
+``--fast`` checks only the framing of our own envelopes (one object a line), so that it costs less than what it measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import ssl
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+from isal import isal_zlib
+
+from exporter.domain.events import HEAD_ID
+from exporter.sandbox.http import Request, Response, Server
+
+_KEYS = frozenset({"event", "time", "host", "source", "sourcetype", "index", "fields"})
+_EVENT_PATHS = frozenset(
+    {"/services/collector", "/services/collector/event", "/services/collector/1.0", "/services/collector/event/1.0"}
+)
+_HEALTH_PATHS = frozenset({"/services/collector/health", "/services/collector/health/1.0"})
+_TEXT = {
+    0: (200, "Success"),
+    2: (401, "Token is required"),
+    3: (401, "Invalid authorization"),
+    4: (403, "Invalid token"),
+    1: (403, "Token disabled"),
+    5: (400, "No data"),
+    6: (400, "Invalid data format"),
+    7: (400, "Incorrect index"),
+    8: (500, "Internal server error"),
+    9: (503, "Server is busy"),
+    10: (400, "Data channel is missing"),
+    11: (400, "Invalid data channel"),
+    12: (400, "Event field is required"),
+    13: (400, "Event field cannot be blank"),
+    14: (400, "ACK is disabled"),
+    15: (400, "Error in handling indexed fields"),
+    16: (400, "Query string authorization is not enabled"),
+    17: (200, "HEC is healthy"),
+    18: (503, "HEC is unhealthy, queues are full"),
+    19: (503, "HEC is unhealthy, ack service unavailable"),
+    20: (503, "HEC is unhealthy, queues are full, ack service unavailable"),
+    21: (400, "Invalid token"),
+    22: (400, "Token disabled"),
+    23: (503, "Server is shutting down"),
+    24: (200, "HEC queue is nearing capacity"),
+    25: (200, "Ack channel is nearing capacity"),
+    26: (429, "HEC queue is at capacity"),
+    27: (429, "Ack channel is at capacity"),
+}
+_HTML = b"<!doctype html><html><head><title>%d %b</title></head><body><h1>%b</h1></body></html>"
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to the next requests with events, ``times`` of them.
+
+    ``code``: this HEC code; with ``event`` the events before that zero-based number are stored first (the number in the
+    answer is one higher for code 7). ``status``: this HTTP status with an HTML body. ``store``: store everything, then go
+    wrong. ``cut``: close without an answer. ``hang``: never answer. ``slow_seconds``: answer late. ``body``: answer
+    200 with this text.
+    """
+
+    code: int | None = None
+    event: int | None = None
+    status: int | None = None
+    store: bool = False
+    cut: bool = False
+    hang: bool = False
+    slow_seconds: float = 0.0
+    body: str | None = None
+    retry_after: str | None = None
+    times: int = 1
+
+
+@dataclass(slots=True)
+class Stats:
+    requests: int = 0
+    probes: int = 0
+    accepted: int = 0
+    accepted_bytes: int = 0
+    wire_bytes: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    answers: dict[str, int] = field(default_factory=dict)
+
+
+class _Refused(Exception):
+    """One event is refused: HEC code and zero-based number."""
+
+    def __init__(self, code: int, number: int) -> None:
+        super().__init__(code)
+        self.code, self.number = code, number
+
+
+class StandInHec:
+    """The server. ``accepted`` lists the ids of stored events in order of storing, ``events`` their envelopes if kept."""
+
+    def __init__(
+        self,
+        token: str = "",
+        *,
+        indexes: Iterable[str] | None = None,
+        use_ack: bool = False,
+        max_content_length: int = 1_000_000,
+        fast: bool = False,
+        keep_events: bool = False,
+        keep_ids: bool = True,
+        store: Path | None = None,
+    ) -> None:
+        self.token, self.use_ack, self.max_content_length, self.fast = token, use_ack, max_content_length, fast
+        self.indexes = None if indexes is None else frozenset(indexes)
+        self.disabled_tokens: set[str] = set()
+        self.stats = Stats()
+        self.accepted: list[str] = []
+        self.events: list[dict[str, Any]] = []
+        self.faults: deque[Fault] = deque()
+        #: Ids of events that are refused whenever they come, with the code for it.
+        self.bad_ids: dict[str, int] = {}
+        #: Added to the number of the refused event in answers; None leaves it out. Real servers and proxies do both.
+        self.number_offset: int | None = 0
+        self._keep_events, self._keep_ids = keep_events, keep_ids
+        self._store: BinaryIO | None = store.open("ab") if store is not None else None
+        self._server = Server(self._handle, max_body_bytes=1_000_000_000)
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    async def start(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
+        await self._server.start(port=port, tls=tls)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+        if self._store is not None:
+            self._store.close()
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: Request) -> Response:
+        if request.path.startswith("/sandbox/"):
+            return self._control(request)
+        if request.path in _HEALTH_PATHS:  # ignores the token, as the real one does
+            return self._answer(17) if request.method == "GET" else _json(405, 404, "The requested URL was not found.")
+        if request.method == "OPTIONS":
+            return Response(200)
+        if request.path not in _EVENT_PATHS:
+            return _json(404, 404, "The requested URL was not found on this server.")
+        if request.method != "POST":
+            return _json(405, 404, "The requested URL was not found on this server.")
+        return self._events(request)
+
+    def _events(self, request: Request) -> Response:
+        self.stats.requests += 1
+        self.stats.wire_bytes += len(request.body)
+        code = self._refuse_token(request)
+        if code:
+            return self._answer(code)
+        try:
+            body = _plain(request)
+        except _Coding as error:
+            return self._html(error.status)
+        if len(body) > self.max_content_length:
+            return self._html(413)
+        if not body.strip():
+            self.stats.probes += 1
+            return self._answer(5)
+        fault = self._next_fault()
+        if fault is not None:
+            return self._go_wrong(fault, body)
+        return self._store_all(body)
+
+    def _refuse_token(self, request: Request) -> int:
+        if "token" in request.query:
+            return 16
+        given = request.headers.get("authorization")
+        if not given:
+            return 2
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() != "splunk":
+            return 3
+        if token in self.disabled_tokens:
+            return 1
+        if token != self.token:
+            return 4
+        channel = request.headers.get("x-splunk-request-channel") or request.first("channel")
+        return 10 if self.use_ack and not channel else 0
+
+    def _answer(self, code: int, number: int | None = None, retry_after: str | None = None) -> Response:
+        status, text = _TEXT[code]
+        self.stats.answers[str(code)] = self.stats.answers.get(str(code), 0) + 1
+        response = _json(status, code, text, number)
+        if retry_after is not None:
+            response.headers["Retry-After"] = retry_after
+        return response
+
+    def _html(self, status: int, retry_after: str | None = None) -> Response:
+        self.stats.answers[f"http_{status}"] = self.stats.answers.get(f"http_{status}", 0) + 1
+        headers = {"Content-Type": "text/html; charset=UTF-8"}
+        if retry_after is not None:
+            headers["Retry-After"] = retry_after
+        return Response(status, _HTML % (status, b"Error", b"Error"), headers)
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def _next_fault(self) -> Fault | None:
+        if not self.faults:
+            return None
+        fault = self.faults[0]
+        fault.times -= 1
+        if fault.times <= 0:
+            self.faults.popleft()
+        return fault
+
+    def _go_wrong(self, fault: Fault, body: bytes) -> Response:
+        if fault.code is not None and fault.event is not None:
+            number = min(fault.event, self._store_head(body, fault.event))
+            return self._answer(fault.code, number + (fault.code == 7), fault.retry_after)
+        stored = self._store_all(body) if fault.store or fault.slow_seconds or fault.code in {24, 25} else None
+        if fault.cut or fault.hang:
+            return Response(close=fault.cut, hang=fault.hang)
+        if fault.slow_seconds and stored is not None:
+            stored.delay_seconds = fault.slow_seconds
+            return stored
+        if fault.body is not None:
+            return Response(200, fault.body.encode(), {"Content-Type": "text/html"})
+        if fault.status is not None:
+            return self._html(fault.status, fault.retry_after)
+        return self._answer(fault.code if fault.code is not None else 8, None, fault.retry_after)
+
+    def _store_head(self, body: bytes, count: int) -> int:
+        """Store the first ``count`` events without looking for faults in them; return how many that were."""
+        objects = [value for value, _ in _objects(body)][:count]
+        self._keep(objects)
+        return len(objects)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def _store_all(self, body: bytes) -> Response:
+        if self.fast:
+            return self._store_fast(body)
+        good: list[Any] = []
+        try:
+            stopped = self._examine(body, good)
+        except _Refused as refused:
+            self._keep(good)
+            shift = self.number_offset
+            number = None if shift is None else refused.number + (refused.code == 7) + shift
+            return self._answer(refused.code, number)
+        self._keep(good)
+        return self._answer(5 if stopped and not good else 0)
+
+    def _examine(self, body: bytes, good: list[Any]) -> bool:
+        """Collect the events to store; return True when an unknown key ended the reading. Raises _Refused."""
+        number = 0
+        for value, error in _objects(body):
+            if error or not isinstance(value, dict):
+                raise _Refused(6, number)
+            if not _KEYS.issuperset(value):
+                self.stats.dropped += 1
+                return True
+            if "event" not in value and "fields" in value:
+                self.stats.skipped += 1
+                number += 1
+                continue
+            if (code := self._code_of(value)) is not None:
+                raise _Refused(code, number)
+            good.append(value)
+            number += 1
+        return False
+
+    def _code_of(self, value: dict[str, Any]) -> int | None:
+        """Return the code that refuses an envelope, or None."""
+        if "event" not in value:
+            return 12
+        event = value["event"]
+        if event is None or event is False:
+            return 6
+        if isinstance(event, str) and not event.strip():
+            return 13
+        if not _is_time(value.get("time")) or not _is_flat(value.get("fields")):
+            return 15
+        if self.indexes is not None and value.get("index", "main") not in self.indexes:
+            return 7
+        return self.bad_ids.get(_id_of(event)) if self.bad_ids else None
+
+    def _keep(self, envelopes: Sequence[dict[str, Any]]) -> None:
+        lines = [orjson.dumps(value) for value in envelopes]
+        self.stats.accepted += len(lines)
+        self.stats.accepted_bytes += sum(map(len, lines))
+        if self._keep_ids:
+            self.accepted.extend(_id_of(value.get("event")) for value in envelopes)
+        if self._keep_events:
+            self.events.extend(envelopes)
+        self._write(b"".join([line + b"\n" for line in lines]))
+
+    def _store_fast(self, body: bytes) -> Response:
+        """Count envelopes by their framing; enough for our own encoder, whose output the strict mode tests."""
+        count = body.count(b'"event":' + HEAD_ID)
+        if not count or body.count(b"\n") != count or not (body.startswith(b'{"time":') and body.endswith(b"}}\n")):
+            return self._answer(6, 0)
+        self.stats.accepted += count
+        self.stats.accepted_bytes += len(body)
+        self._write(body)
+        return self._answer(0)
+
+    def _write(self, data: bytes) -> None:
+        if self._store is not None:
+            self._store.write(data)
+            self._store.flush()  # a killed stand-in must not forget what it acknowledged
+
+    # --- control ------------------------------------------------------------------------------------------------------
+
+    def _control(self, request: Request) -> Response:
+        what = request.path.removeprefix("/sandbox/")
+        if what == "stats":
+            return _plain_json(asdict(self.stats) | {"distinct": len(set(self.accepted)), "ids": len(self.accepted)})
+        if what == "ids":
+            return _plain_json(self.accepted)
+        if what == "faults" and request.method == "POST":
+            self.faults.extend(Fault(**fault) for fault in orjson.loads(request.body))
+            return _plain_json({"waiting": len(self.faults)})
+        if what == "faults/clear" and request.method == "POST":
+            self.faults.clear()
+            return _plain_json({"waiting": 0})
+        return Response(404)
+
+
+class _Coding(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _plain(request: Request) -> bytes:
+    """Return the body without its gzip coding, through isal because the stand-in must be cheap. Raises _Coding."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding in {"", "identity"}:
+        return request.body
+    if coding != "gzip":
+        raise _Coding(415)
+    try:
+        return isal_zlib.decompress(request.body, wbits=31)
+    except isal_zlib.error:  # type: ignore[misc]  # an exception, whatever its stub says
+        raise _Coding(400) from None
+
+
+def _objects(body: bytes) -> Iterable[tuple[Any, bool]]:
+    """Read concatenated objects, with or without white space between them; ``(None, True)`` ends the broken ones."""
+    lines = body.split(b"\n")
+    try:  # one object a line is what everybody sends, and orjson is ten times as fast
+        values = [orjson.loads(line) for line in lines if line.strip()]
+    except orjson.JSONDecodeError:
+        yield from _objects_slowly(body)
+        return
+    if len(values) == 1 and isinstance(values[0], list):
+        values = values[0]
+    for value in values:
+        yield value, False
+
+
+def _objects_slowly(body: bytes) -> Iterable[tuple[Any, bool]]:
+    text, decoder, at = body.decode("utf-8", "replace"), json.JSONDecoder(), 0
+    while True:
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at >= len(text):
+            return
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except ValueError:
+            yield None, True
+            return
+        yield value, False
+
+
+def _id_of(event: Any) -> str:
+    return str(event.get("event.id", "")) if isinstance(event, dict) else ""
+
+
+def _is_time(value: Any) -> bool:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return True
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_flat(fields: Any) -> bool:
+    """Tell whether indexed fields are a flat object; arrays of scalars are taken."""
+    if fields is None:
+        return True
+    if not isinstance(fields, dict):
+        return False
+    scalars = (v for value in fields.values() for v in (value if isinstance(value, list) else [value]))
+    return not any(isinstance(v, dict | list) for v in scalars)
+
+
+def _json(status: int, code: int, text: str, number: int | None = None) -> Response:
+    body: dict[str, Any] = {"text": text, "code": code}
+    if number is not None:
+        body["invalid-event-number"] = number
+    return Response(status, orjson.dumps(body), {"Content-Type": "application/json; charset=UTF-8"})
+
+
+def _plain_json(value: Any) -> Response:
+    return Response(200, orjson.dumps(value), {"Content-Type": "application/json"})
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    hec = StandInHec(
+        arguments.token_file.read_text("utf-8").strip(),
+        indexes=arguments.index or None,
+        max_content_length=arguments.max_content_length,
+        fast=arguments.fast,
+        keep_ids=not arguments.fast,
+        store=arguments.store,
+    )
+    await hec.start(arguments.port)
+    print(hec.url, flush=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    await hec.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m exporter.sandbox.hec", description="Strict stand-in for Splunk HEC."
+    )
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one, printed at start")
+    parser.add_argument("--token-file", type=Path, required=True)
+    parser.add_argument("--store", type=Path, help="append accepted envelopes to this file")
+    parser.add_argument("--index", action="append", help="allowed index (repeatable); default: all")
+    parser.add_argument("--max-content-length", type=int, default=1_000_000)
+    parser.add_argument("--fast", action="store_true", help="check framing only; keeps no ids")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,442 @@
+"""The shard loop: read → process → commit, the only place with a transaction boundary.
+
+``ShardWorker.run`` follows the take-over order that correctness rests on: claim and fence (``Bus.open_shard``) → ask
+whether we still are the rightful owner → read the checkpoint → read Loki. Each tenant of the shard is read by a task of its
+own, so that a tenant in trouble stops alone; one committer writes what they produce. A commit holds events, checkpoint
+records and a ledger record. Whatever goes wrong with a commit, nothing is carried over: the shard is opened again and reading goes on
+from the last committed checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from exporter.bus.base import MAX_EVENT_BYTES, Bus, Commit, ShardWriter
+from exporter.custody.ledger import LedgerEntry, build_record, decode_chain, encode_chain
+from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, Trouble, live_key
+from exporter.domain.clock import Clock
+from exporter.domain.events import EncodedBatch, event_id_of
+from exporter.errors import BusUnavailable, CommitAborted, ExporterError, Fenced, TenantStopped
+from exporter.loki.client import LokiClient
+from exporter.loki.reader import ReadUnit, TenantReader
+from exporter.ops import metrics
+from exporter.ops.budget import ByteBudget
+from exporter.ops.log import RateLimited, describe
+from exporter.pipeline import Pipeline
+from exporter.settings.model import Settings
+
+log = structlog.get_logger()
+
+#: A commit waits this long for more units, so that a shard of many quiet tenants does not commit for each of them.
+COMMIT_LINGER_SECONDS = 0.1
+#: A commit is closed at this size: large enough that the fixed cost of a transaction vanishes, small enough for a broker's
+#: request limits and for the memory bound.
+COMMIT_MAX_BYTES = 8_000_000
+#: Frontier moves without events are written at most this often; losing one only means asking Loki for silence again.
+IDLE_COMMIT_SECONDS = 5.0
+#: A tenant that needs a human is tried again this often, so that it goes on by itself once the human has acted.
+STOPPED_TENANT_RETRY_SECONDS = 30.0
+#: The checkpoint keeps at most this many troubles of a tenant; older ones stay in the ledger.
+MAX_TROUBLES = 100
+#: A refused commit is tried this often with the same writer before the shard is opened anew.
+COMMIT_ATTEMPTS = 8
+#: Memory of a batch while it is processed, as a multiple of the raw text: columns, block copy and encoded events.
+PROCESSING_FACTOR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a shard worker needs; built once per process by ``exporter.app``."""
+
+    settings: Settings
+    bus: Bus
+    client: LokiClient
+    pipelines: Mapping[str, Pipeline]
+    clock: Clock
+    budget: ByteBudget
+    worker: str
+    identity_key: bytes = b""
+    #: Told after every commit, and once with True when a tenant is read up to the end of a drain.
+    on_progress: Callable[[LiveCheckpoint, bool], None] = lambda _live, _done: None
+    #: Told with the reason when a tenant cannot be read without a human.
+    on_stopped: Callable[[str, str], None] = lambda _tenant, _reason: None
+
+
+@dataclass(slots=True, repr=False)
+class _Item:
+    """A processed unit on its way into a commit."""
+
+    unit: ReadUnit
+    encoded: EncodedBatch
+    held_bytes: int
+    entries_in: int
+    late: bool
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Items gathered for the next commit."""
+
+    items: list[_Item] = field(default_factory=list)
+    size_bytes: int = 0
+    events: int = 0
+    since: float = 0.0
+
+    def add(self, item: _Item, now: float) -> None:
+        if not self.items:
+            self.since = now
+        self.items.append(item)
+        self.size_bytes += item.encoded.size_bytes
+        self.events += len(item.encoded.values) + len(item.encoded.held_ids)
+
+
+class ShardWorker:
+    """Runs one owned shard until stopped. ``owns`` is the membership's answer after the fence."""
+
+    def __init__(
+        self, shard: int, tenants: Sequence[str], parts: WorkerParts, owns: Callable[[int], bool], until_ns: int | None
+    ) -> None:
+        self._shard, self._tenants, self._parts, self._owns, self._until_ns = (
+            shard,
+            tuple(tenants),
+            parts,
+            owns,
+            until_ns,
+        )
+        self._stop = asyncio.Event()
+        self._log = log.bind(shard=shard)
+
+    def stop(self) -> None:
+        """Finish what is read, commit it, and let go."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Own the shard until :meth:`stop`, loss of ownership, or (with ``until_ns``) until all is read."""
+        delay = 0.2
+        while not self._stop.is_set():
+            try:
+                if await self._own():
+                    return
+                delay = 0.2
+            except Fenced as error:
+                self._log.warning("shard_fenced", **describe(error))
+                if not self._owns(self._shard):
+                    return
+            except (CommitAborted, BusUnavailable) as error:
+                self._log.warning("shard_reopens", **describe(error))
+            delay = min(delay * 2, 10.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), delay * random.uniform(0.5, 1.0))  # noqa: S311
+
+    async def _own(self) -> bool:
+        """Open, run one session, close. True when the work is done or the shard is not ours."""
+        writer = await asyncio.to_thread(self._parts.bus.open_shard, self._shard, self._parts.worker)
+        try:
+            if not self._owns(self._shard):
+                return True
+            records = await asyncio.to_thread(writer.checkpoints)
+            session = _Session(self._shard, self._tenants, self._parts, writer, records, self._until_ns, self._stop)
+            await session.run()
+            return True
+        finally:
+            await asyncio.to_thread(writer.close)
+
+
+class _Session:
+    """One ownership of a shard: from reading the checkpoint to closing the writer."""
+
+    def __init__(
+        self,
+        shard: int,
+        tenants: Sequence[str],
+        parts: WorkerParts,
+        writer: ShardWriter,
+        records: dict[str, bytes],
+        until_ns: int | None,
+        stop: asyncio.Event,
+    ) -> None:
+        self._shard, self._tenants, self._parts, self._writer = shard, tenants, parts, writer
+        self._records, self._until_ns, self._stop = records, until_ns, stop
+        self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
+        self._live: dict[str, LiveCheckpoint] = {}
+        self._open_items: dict[str, int] = dict.fromkeys(tenants, 0)
+        self._settled = asyncio.Condition()
+        self._budgeted_bytes = 0
+        self._log = log.bind(shard=shard)
+        self._limit = RateLimited()
+
+    async def run(self) -> None:
+        committer = asyncio.create_task(self._commit_all(), name=f"commit-{self._shard}")
+        readers = [asyncio.create_task(self._read(t), name=f"read-{t}") for t in self._tenants]
+        everything_read = asyncio.create_task(_all_of(readers))
+        stopper = asyncio.create_task(_set(self._stop))
+        try:
+            await asyncio.wait({committer, stopper, everything_read}, return_when=asyncio.FIRST_COMPLETED)
+            if not committer.done():
+                await _cancel(readers)
+                await self._queue.put(None)
+            await committer  # raises what a commit raised
+        finally:
+            await _cancel([everything_read, *readers, committer, stopper])
+            self._release(self._budgeted_bytes)  # of items never committed; their windows are read again
+
+    def _release(self, size_bytes: int) -> None:
+        self._budgeted_bytes -= size_bytes
+        self._parts.budget.release(size_bytes)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def _read(self, tenant: str) -> None:
+        """Read one tenant for as long as the shard is ours; trouble of this tenant never leaves this task."""
+        stopped = metrics.TENANT_STOPPED.labels(tenant)
+        while True:
+            try:
+                stopped.set(0)
+                await self._read_from_checkpoint(tenant)
+                return  # noqa: TRY300 - the end of a drain
+            except TenantStopped as error:
+                stopped.set(1)
+                self._parts.on_stopped(tenant, str(error))
+                self._log.error("tenant_stopped", tenant=tenant, **describe(error))
+                if self._until_ns is not None:
+                    return
+            except Exception as error:  # noqa: BLE001 - one tenant's fault must not stop its neighbours
+                level = self._log.warning if isinstance(error, ExporterError) else self._log.error
+                level("tenant_restarts", tenant=tenant, **describe(error))
+            async with self._settled:
+                await self._settled.wait_for(lambda: self._open_items[tenant] == 0)
+            await self._parts.clock.sleep(STOPPED_TENANT_RETRY_SECONDS)
+
+    async def _read_from_checkpoint(self, tenant: str) -> None:
+        parts, settings = self._parts, self._parts.settings
+        reader = TenantReader(
+            tenant,
+            settings.tenants[tenant],
+            settings.loki,
+            parts.client,
+            clock=parts.clock,
+            identity_key=parts.identity_key,
+            max_buffer_bytes=settings.service.memory_bytes // 4,
+        )
+        await reader.restore(self._own_records(tenant))
+        async with contextlib.aclosing(reader.units(self._until_ns)) as units:
+            async for unit in units:
+                await self._process(tenant, unit)
+        if self._until_ns is not None:
+            async with self._settled:
+                await self._settled.wait_for(lambda: self._open_items[tenant] == 0)
+            live = self._live.get(tenant)
+            if live is not None:
+                parts.on_progress(live, True)
+
+    def _own_records(self, tenant: str) -> dict[str, bytes]:
+        prefixes = (f"near/{tenant}/", f"hour/{tenant}/")
+        own = {k: v for k, v in self._records.items() if k.startswith(prefixes)}
+        raw = self._records.get(live_key(tenant))
+        if raw is not None:
+            own[live_key(tenant)] = raw
+            self._live[tenant] = LiveCheckpoint.decode(raw)
+        return own
+
+    async def _process(self, tenant: str, unit: ReadUnit) -> None:
+        held_bytes = unit.size_bytes * PROCESSING_FACTOR
+        await self._parts.budget.acquire(held_bytes)
+        self._budgeted_bytes += held_bytes
+        try:
+            entries_in, late = unit.batch.count, unit.batch.late
+            pipeline = self._parts.pipelines[tenant]
+            encoded = pipeline.process(unit.batch) if entries_in else EncodedBatch(tenant, pipeline.policy_id)
+            _hold_oversized(encoded)
+            unit.batch.streams.clear()  # the raw text is not needed any more
+        except BaseException:
+            self._release(held_bytes)
+            raise
+        self._open_items[tenant] += 1
+        self._queue.put_nowait(_Item(unit, encoded, held_bytes, entries_in, late))
+
+    # --- committing ---------------------------------------------------------------------------------------------------
+
+    async def _commit_all(self) -> None:
+        """Gather items and commit them until the end mark."""
+        pending = _Pending()
+        monotonic = self._parts.clock.monotonic
+        ended = False
+        while not ended:
+            due = pending.since + self._patience_seconds(pending) if pending.items else None
+            try:
+                item = await asyncio.wait_for(self._queue.get(), None if due is None else max(due - monotonic(), 0.0))
+            except TimeoutError:
+                await self._commit(pending)
+                pending = _Pending()
+                continue
+            if item is None:
+                ended = True
+            else:
+                pending.add(item, monotonic())
+            if pending.items and (ended or pending.size_bytes >= COMMIT_MAX_BYTES):
+                await self._commit(pending)
+                pending = _Pending()
+
+    def _patience_seconds(self, pending: _Pending) -> float:
+        """How long gathered items may wait. A drain waits for nobody: its end has to be on the bus at once."""
+        return COMMIT_LINGER_SECONDS if pending.events or self._until_ns is not None else IDLE_COMMIT_SECONDS
+
+    async def _commit(self, pending: _Pending) -> None:
+        commit, lives = self._compose(pending.items)
+        await self._write(commit)
+        for key, value in commit.checkpoints.items():
+            if value is None:
+                self._records.pop(key, None)
+            else:
+                self._records[key] = value
+        self._live.update(lives)
+        for item in pending.items:
+            self._account(item)
+            self._open_items[item.encoded.tenant] -= 1
+            self._release(item.held_bytes)
+        for live in lives.values():
+            metrics.FRONTIER.labels(live.tenant).set(live.frontier_ns / 1e9)
+            for state in ("suspect", "blocked", "held"):
+                number = sum(t.state == state for t in live.troubles)
+                metrics.TROUBLED_WINDOWS.labels(live.tenant, state).set(number)
+            self._parts.on_progress(live, False)
+        async with self._settled:
+            self._settled.notify_all()
+
+    def _compose(self, items: Sequence[_Item]) -> tuple[Commit, dict[str, LiveCheckpoint]]:
+        """Build the commit of these items in order."""
+        now_ns, worker = self._parts.clock.now_ns(), self._parts.worker
+        checkpoints: dict[str, bytes | None] = {}
+        lives: dict[str, LiveCheckpoint] = {}
+        entries: list[LedgerEntry] = []
+        for item in items:
+            tenant = item.encoded.tenant
+            checkpoints.update(item.unit.records)
+            before = lives.get(tenant) or self._live.get(tenant)
+            lives[tenant] = _advance(before, item, worker, now_ns)
+            _append_entry(entries, item)
+        checkpoints.update({live_key(t): live.encode() for t, live in lives.items()})
+        sequence, previous = decode_chain(self._records.get(CHAIN_KEY))
+        ledger, digest = build_record(
+            shard=self._shard, sequence=sequence + 1, previous=previous, worker=worker, at_ns=now_ns, entries=entries
+        )
+        checkpoints[CHAIN_KEY] = encode_chain(sequence + 1, digest)
+        batches = [item.encoded for item in items if item.encoded.values]
+        return Commit(batches=batches, checkpoints=checkpoints, ledger=ledger), lives
+
+    async def _write(self, commit: Commit) -> None:
+        """Commit, trying again with the same writer while nothing was written."""
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            started = self._parts.clock.monotonic()
+            try:
+                await asyncio.to_thread(self._writer.commit, commit)
+            except (CommitAborted, BusUnavailable) as error:
+                metrics.COMMITS.labels("aborted" if isinstance(error, CommitAborted) else "unavailable").inc()
+                if (suppressed := self._limit.ready("commit")) is not None:
+                    self._log.warning("commit_refused", attempt=attempt, suppressed=suppressed, **describe(error))
+                if attempt == COMMIT_ATTEMPTS or self._stop.is_set():
+                    raise
+                await self._parts.clock.sleep(random.uniform(0.1, min(10.0, 0.2 * 2**attempt)))  # noqa: S311
+            except Fenced:
+                metrics.COMMITS.labels("fenced").inc()
+                raise
+            else:
+                metrics.COMMITS.labels("committed").inc()
+                metrics.COMMIT_SECONDS.observe(self._parts.clock.monotonic() - started)
+                return
+
+    def _account(self, item: _Item) -> None:
+        encoded, tenant = item.encoded, item.encoded.tenant
+        if encoded.values:
+            metrics.EVENTS.labels(tenant, "out").inc(len(encoded.values))
+            metrics.EVENT_BYTES.labels(tenant).inc(encoded.size_bytes)
+        if encoded.held_ids:
+            metrics.EVENTS.labels(tenant, "held").inc(len(encoded.held_ids))
+        if declined := encoded.counts.get("parse_declined", 0):
+            metrics.PARSE_DECLINED.labels(tenant).inc(declined)
+        for rule, number in encoded.redactions.items():
+            metrics.REDACTIONS.labels(tenant, rule).inc(number)
+
+
+def _hold_oversized(encoded: EncodedBatch) -> None:
+    """Hold back events that no bus takes, before they can fail the commit of all others."""
+    if max(map(len, encoded.values), default=0) <= MAX_EVENT_BYTES:
+        return
+    kept = [i for i, value in enumerate(encoded.values) if len(value) <= MAX_EVENT_BYTES]
+    large = (value for value in encoded.values if len(value) > MAX_EVENT_BYTES)
+    encoded.held_ids += [bytes.fromhex(event_id_of(value)) for value in large]
+    encoded.keys[:] = [encoded.keys[i] for i in kept]
+    encoded.values[:] = [encoded.values[i] for i in kept]
+
+
+def _advance(before: LiveCheckpoint | None, item: _Item, worker: str, now_ns: int) -> LiveCheckpoint:
+    """Return the tenant's live checkpoint after this item: the reader's marks with the worker's totals."""
+    unit, encoded = item.unit, item.encoded
+    if before is not None and before.selector != unit.live.selector:
+        before = None
+    held_before = tuple(t for t in before.troubles if t.state == "held") if before else ()
+    troubles = tuple(t for t in unit.live.troubles if t.state != "held") + held_before
+    if encoded.held_ids:
+        window = unit.window
+        reason = "held back: not safely redactable, or larger than the bus takes; replay after mending"
+        troubles += (Trouble("held", window.start_ns, window.end_ns, reason, len(encoded.held_ids)),)
+    return replace(
+        unit.live,
+        sequence=(before.sequence if before else 0) + 1,
+        events=(before.events if before else 0) + len(encoded.values),
+        late=(before.late if before else 0) + (len(encoded.values) if item.late else 0),
+        held=(before.held if before else 0) + len(encoded.held_ids),
+        troubles=troubles[-MAX_TROUBLES:],
+        worker=worker,
+        written_ns=now_ns,
+    )
+
+
+def _append_entry(entries: list[LedgerEntry], item: _Item) -> None:
+    """Add the item's ledger entry; silence that follows silence of the same tenant extends it instead."""
+    unit, encoded = item.unit, item.encoded
+    entry = LedgerEntry(
+        tenant=encoded.tenant,
+        pass_name="near" if item.late else "hot",
+        start_ns=unit.window.start_ns,
+        end_ns=unit.window.end_ns,
+        entries_in=item.entries_in,
+        events_out=len(encoded.values),
+        held=len(encoded.held_ids),
+        loki_count=unit.loki_count,
+        fingerprint=f"{unit.fingerprint:032x}",
+        policy_id=encoded.policy_id,
+    )
+    if entries and not item.entries_in:
+        last = entries[-1]
+        if (last.tenant, last.end_ns, last.entries_in, last.pass_name) == (
+            entry.tenant,
+            entry.start_ns,
+            0,
+            entry.pass_name,
+        ):
+            entries[-1] = replace(last, end_ns=entry.end_ns)
+            return
+    entries.append(entry)
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task

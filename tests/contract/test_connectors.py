@@ -1,0 +1,89 @@
+"""Every connector of ours passes the shipped contract suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from connectors.base import Connector, ConnectorContext
+from connectors.registry import factories
+from connectors.testing import CHECKS, make_event
+from exporter.domain.secrets import Secret
+from exporter.sandbox.hec import Fault, StandInHec
+
+BAD = 0xBAD
+
+
+class FileHarness:
+    def __init__(self, tmp_path: Path) -> None:
+        self._directory, self._state = tmp_path / "out", tmp_path / "state"
+        self._state.mkdir()
+        self._away = tmp_path / "away"
+
+    def connector(self) -> Connector:
+        factory = factories()["file"]
+        settings = factory.settings(kind="file", directory=self._directory, rotate_bytes=20_000)
+        return factory.build(settings, ConnectorContext("archive", str(self._state)))
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        assert not list(self._directory.rglob("*.part"))
+        files = sorted(self._directory.rglob("*.ndjson"))
+        return [line for file in files for line in file.read_bytes().splitlines()]
+
+    async def break_target(self) -> None:
+        if self._directory.exists():
+            self._directory.rename(self._away)
+        self._directory.write_bytes(b"in the way")
+
+    async def mend_target(self) -> None:
+        self._directory.unlink()
+        self._away.rename(self._directory)
+
+    def refused_event(self) -> bytes:
+        return make_event(BAD)[:-1] + b"\n}"
+
+
+class HecHarness:
+    def __init__(self, tmp_path: Path, hec: StandInHec) -> None:
+        self._hec, self._token = hec, tmp_path / "token"
+        self._token.write_text("t0ken")
+
+    def connector(self) -> Connector:
+        factory = factories()["splunk_hec"]
+        settings = factory.settings(
+            kind="splunk_hec", url=self._hec.url, token_file=Secret(path=self._token), index="main"
+        )
+        return factory.build(settings, ConnectorContext("soc", ""))
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        return [orjson.dumps(envelope["event"]) for envelope in self._hec.events]
+
+    async def break_target(self) -> None:
+        self._hec.faults.append(Fault(status=503, times=1_000_000))
+
+    async def mend_target(self) -> None:
+        self._hec.faults.clear()
+
+    def refused_event(self) -> bytes:
+        self._hec.bad_ids[f"{BAD:032x}"] = 6
+        return make_event(BAD)
+
+
+@pytest.fixture(params=["file", "splunk_hec"])
+async def harness(request, tmp_path):
+    if request.param == "file":
+        yield FileHarness(tmp_path)
+        return
+    hec = StandInHec("t0ken", indexes=["main"], keep_events=True)
+    await hec.start()
+    try:
+        yield HecHarness(tmp_path, hec)
+    finally:
+        await hec.stop()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_contract(check, harness):
+    await check(harness)

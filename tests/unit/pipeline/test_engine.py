@@ -1,0 +1,138 @@
+"""The block scheme: same as rule by rule on single texts, closed under itself, same on both scanners."""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import cache
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exporter.pipeline.redact import scan
+from exporter.pipeline.redact.engine import EXACT_LIMIT_BYTES, Redactor, mend_surrogates, scan_patterns
+from exporter.pipeline.redact.rules import Rule, load_rules
+
+PIECES = [
+    "anna@example.com", "bob%40example.org", "müller@bücher.example", "10.1.2.3", "192.168.0.255", "2001:db8::1", "fe80::1",
+    "DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "4111111111111111", "5500-0000-0000-0004", "password=x1",
+    '"token":"ab1"', "Authorization: Bearer abcdef123456", "AKIAIOSFODNN7EXAMPLE", "://u:pw1@h/", "secret: [redacted-email]",
+    "[redacted-password]", "[redacted-", "eyJhbGciOi.eyJzdWIiOi.x", "Basic dXNlcjpwYXNzd29yZA==", "@", ".", ":", "::", "=",
+    '"', "\\", "\\n", "\\u0040", "%", "%40", "%20", " ", "\n", "\x00", "\n\x00\n", ",", "-", "_", "{", "}", "[", "]", "&", "1",
+    "a", "Z", "é", "€", "\U0001f600", "\ud800", "pwd", "ghp_" + "0" * 36, "-----BEGIN PRIVATE KEY-----", "-----END X-----",
+]  # fmt: skip
+TEXTS = st.lists(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join), max_size=8)
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    return tuple(load_rules(("eu-pii", "secrets"), (), "")[0])
+
+
+@cache
+def redactor() -> Redactor:
+    return Redactor(rules())
+
+
+@cache
+def stdlib_redactor() -> Redactor:
+    return Redactor(rules(), scan.StdlibScanner(scan_patterns(rules())))
+
+
+def one_by_one(text: str) -> bool:
+    """Tell whether any rule, run over the text by itself without a scanner, finds something."""
+    raw = mend_surrogates(text).encode()
+    for rule in rules():
+        at = 0
+        while match := rule.search.search(raw, at):
+            span = raw[slice(*match.span(rule.group))]
+            if rule.validate is None or rule.validate(span):
+                return True
+            at = match.start() + 1
+    return False
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+@example(["password=\n", "anna@example.com"])
+@example(["anna@", "example.com"])
+def test_redacted_texts_hold_nothing_and_stay_apart(texts: list[str]):
+    done = redactor().redact(texts, {})
+    assert len(done.texts) == len(texts)
+    again = redactor().redact(done.texts, {})
+    assert list(again.changed) == []
+    changed = set(done.changed)
+    for row, text in enumerate(texts):
+        assert (row in changed) == redactor().has_hit(mend_surrogates(text))
+        if row not in changed:
+            assert done.texts[row] == mend_surrogates(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_the_scanner_misses_nothing_that_the_exact_patterns_find(texts: list[str]):
+    done = redactor().redact(texts, {})
+    missed = [row for row, text in enumerate(texts) if one_by_one(text) and row not in set(done.changed)]
+    left = [row for row, text in enumerate(done.texts) if one_by_one(text)]
+    assert (len(missed), len(left)) == (0, 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_both_scanners_give_the_same_texts(texts: list[str]):
+    fast, slow = {}, {}
+    assert redactor().redact(texts, fast).texts == stdlib_redactor().redact(texts, slow).texts
+    assert fast == slow
+
+
+def test_an_unchanged_text_is_the_very_object():
+    text = "nothing to hide " * 3
+    assert redactor().redact([text, "a@b.example"], {}).texts[0] is text
+
+
+def test_overlapping_spans_become_one_mask():
+    assert redactor().redact(["postgres://app:pw@db.example.com/x"], {}).texts[0].count("[redacted-") == 1
+
+
+def test_matches_longer_than_the_first_window_are_taken_whole():
+    long = "a" * 5000
+    for text in (f"{long}@example.com", f"password={long}", f"a@{'b' * 500}.example.com"):
+        out = redactor().redact([f"x {text} y"], {}).texts[0]
+        assert re.fullmatch(r"x (password=)?\[redacted-[a-z]+\] y", out) is not None
+
+
+@pytest.mark.parametrize(
+    "unit", ["a@", "a.", "1:", "::", "password=", "4 ", "\\", "aa12 ", "%40", "://a:", "eyJa.", "-----BEGIN "]
+)
+def test_hostile_lines_end(unit: str):
+    """Each candidate list here is as long as the line; quadratic work would not end within the suite's time limit."""
+    line = unit * (3 * EXACT_LIMIT_BYTES // len(unit))
+    assert len(redactor().redact([line, "a@b.example"], {}).texts) == 2
+
+
+def test_threads_do_not_share_scratch_space():
+    texts = ["mail anna@example.com from 10.1.2.3"] * 500
+    expected = redactor().redact(texts, {}).texts
+    failures: list[int] = []
+
+    def work() -> None:
+        failures.extend(redactor().redact(texts, {}).texts != expected for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(failures) == 80
+    assert not any(failures)
+
+
+def test_texts_that_hold_every_separator():
+    texts = ["\n\x00\n\n\x01\n\n\x00\x02\n\n\x03\x01\n\n\x004\x00\n a@b.example", "x"]
+    done = redactor().redact(texts, {})
+    assert (len(done.texts), list(done.changed), done.texts[1]) == (2, [0], "x")
+
+
+def test_surrogates_are_mended():
+    assert mend_surrogates("a\ud83d\ude00b\ud800") == "a\U0001f600b�"
