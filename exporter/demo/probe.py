@@ -44,7 +44,9 @@ class LatencyProbe:
                 stamp_ns = time.time_ns() - int(age * 1e9)
                 values = [[str(stamp_ns), f"canary-{number}-run"]]
                 stream = {"job": "canary", "app": f"canary-{'late' if number % 2 else 'prompt'}"}
-                answer = await client.post("/loki/api/v1/push", json={"streams": [{"stream": stream, "values": values}]})
+                answer = await client.post(
+                    "/loki/api/v1/push", json={"streams": [{"stream": stream, "values": values}]}
+                )
                 answer.raise_for_status()
                 self._accepted[number] = time.monotonic()
                 number += 1

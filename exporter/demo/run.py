@@ -68,7 +68,7 @@ class _Demo:
         self._stack.store.touch()
         await asyncio.to_thread(self._stack.start_service)
         await self._settled()
-        self._phase = f"steady: {LATE_SHARE:.0%} of the lines 1–30 s late"
+        self._phase = f"steady: {LATE_SHARE:.0%} of the lines 1 to 30 s late"
         watching = asyncio.create_task(self._probe.watch())
         await asyncio.gather(
             generator.run(
@@ -125,7 +125,7 @@ class _Demo:
         median, high = self._probe.quantile(0.5), self._probe.quantile(0.99)
         if median is not None and high is not None:
             console.print(
-                f"Loki accepts → HEC has it, {len(self._probe.latencies)} canaries, half of them 1–30 s late: "
+                f"Loki accepts → HEC has it, {len(self._probe.latencies)} canaries, half of them 1 to 30 s late: "
                 f"p50 {median:.2f} s, p99 {high:.2f} s"
             )
         console.print(

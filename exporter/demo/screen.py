@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, Group
@@ -25,9 +26,7 @@ class Figures:
                 self._samples[sample.name].append((sample.labels, sample.value))
 
     def total(self, name: str, **labels: str) -> float:
-        return sum(
-            value for found, value in self._samples[name] if all(found.get(k) == v for k, v in labels.items())
-        )
+        return sum(value for found, value in self._samples[name] if all(found.get(k) == v for k, v in labels.items()))
 
 
 class Screen:
@@ -36,10 +35,12 @@ class Screen:
     def __init__(self, tenants: tuple[str, ...], targets: tuple[str, ...]) -> None:
         self._tenants, self._targets = tenants, targets
         self.console = Console()
-        self._live = Live(console=self.console, refresh_per_second=4, transient=False) if self.console.is_terminal else None
+        self._live = (
+            Live(console=self.console, refresh_per_second=4, transient=False) if self.console.is_terminal else None
+        )
         self._next_line = 0.0
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
@@ -56,10 +57,10 @@ class Screen:
             self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
             self.console.print(self._line(phase, figures, pushed, latency), highlight=False, soft_wrap=True)
 
-    def _picture(
-        self, figures: Figures, pushed: dict[str, int], latency: tuple[float | None, float | None]
-    ) -> Group:
-        reading = Table("tenant", "pushed to Loki", "on the bus", "late", "held", "redacted spans", "behind now", expand=True)
+    def _picture(self, figures: Figures, pushed: dict[str, int], latency: tuple[float | None, float | None]) -> Group:
+        reading = Table(
+            "tenant", "pushed to Loki", "on the bus", "late", "held", "redacted spans", "behind now", expand=True
+        )
         for tenant in self._tenants:
             frontier = figures.total("loki_siem_frontier_timestamp_seconds", tenant=tenant)
             reading.add_row(
@@ -69,7 +70,7 @@ class Screen:
                 f"{figures.total('loki_siem_loki_entries_total', tenant=tenant, late='true'):,.0f}",
                 f"{figures.total('loki_siem_events_total', tenant=tenant, outcome='held'):,.0f}",
                 f"{figures.total('loki_siem_redactions_total', tenant=tenant):,.0f}",
-                f"{time.time() - frontier:.1f} s" if frontier else "–",
+                f"{time.time() - frontier:.1f} s" if frontier else "-",
             )
         delivery = Table("target", "delivered", "MB", "waiting on the bus", "dead letters", expand=True)
         for target in self._targets:

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 from string import Template
+from typing import Self
 
 import httpx
 import orjson
@@ -66,7 +67,7 @@ class Stack:
     def config(self) -> Path:
         return self.directory / "config.yaml"
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         for name in ("state", "out", "secrets", "logs"):
             shutil.rmtree(self.directory / name, ignore_errors=True)
         self.store.unlink(missing_ok=True)
@@ -97,7 +98,10 @@ class Stack:
     def _spawn(self, name: str, arguments: list[str], stdout: int | None) -> subprocess.Popen[bytes]:
         with (self.directory / "logs" / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                [sys.executable, "-m", *arguments], stdout=stdout if stdout is not None else log, stderr=log, env=os.environ
+                [sys.executable, "-m", *arguments],
+                stdout=stdout if stdout is not None else log,
+                stderr=log,
+                env=os.environ,
             )
         self._processes[name] = process
         return process
@@ -141,7 +145,9 @@ class Stack:
     def accepted_by_loki(self) -> dict[str, int]:
         """Return how many distinct entries the stand-in Loki accepted, by tenant."""
         return {
-            tenant: int(httpx.get(f"{self.loki_url}/sandbox/truth", params={"tenant": tenant}, timeout=60).json()["count"])
+            tenant: int(
+                httpx.get(f"{self.loki_url}/sandbox/truth", params={"tenant": tenant}, timeout=60).json()["count"]
+            )
             for tenant in TENANTS
         }
 
