@@ -42,6 +42,8 @@ log = structlog.get_logger()
 
 #: Longest wait of one membership poll; also how quickly a stop is noticed.
 MEMBERSHIP_POLL_SECONDS = 0.5
+#: Event ids kept for late lines: 5 MB are 1,000 lines a second over the near horizon of five minutes.
+NEAR_BYTES_PER_TENANT = 5_000_000
 #: How long start-up waits for a bus that is still starting, before it gives up with the bus's own message.
 BUS_WAIT_SECONDS = 60.0
 
@@ -131,6 +133,7 @@ class ReaderRole:
         self._clock = clock or SystemClock()
         self._name = worker_name("reader")
         self._workers: dict[int, tuple[ShardWorker, asyncio.Task[None]]] = {}
+        self._handing_over: set[asyncio.Task[None]] = set()
         self._tenants_of: dict[int, list[str]] = {}
         for tenant in settings.tenants:
             self._tenants_of.setdefault(shard_of(tenant, bus.shard_count), []).append(tenant)
@@ -150,35 +153,41 @@ class ReaderRole:
                 client=client,
                 pipelines=pipelines,
                 clock=self._clock,
-                budget=ByteBudget(settings.service.memory_bytes),
+                budget=ByteBudget(settings.service.memory_bytes // 2),
+                read_ahead=ByteBudget(settings.service.memory_bytes // 4),
+                near_bytes_per_tenant=min(
+                    NEAR_BYTES_PER_TENANT, settings.service.memory_bytes // 4 // len(settings.tenants)
+                ),
                 worker=self._name,
                 identity_key=identity_key(settings),
                 on_progress=self._on_progress,
                 on_stopped=self._on_stopped,
             )
-            membership = await asyncio.to_thread(self._bus.membership, self._name)
-            self.ready = True
-            handing_over: set[asyncio.Task[None]] = set()
-            try:
-                while not stop.is_set():
-                    try:
-                        assignment = await asyncio.to_thread(membership.poll, MEMBERSHIP_POLL_SECONDS)
-                    except BusUnavailable as error:
-                        log.warning("membership_unavailable", **describe(error))
-                        await self._clock.sleep(1.0)
-                        continue
-                    await self._follow(assignment, parts, membership.owns, membership.released, handing_over)
-            finally:
-                await self._stop_all()
-                await asyncio.to_thread(membership.close)
+            while not stop.is_set():
+                try:
+                    await self._be_member(parts, stop)
+                except BusUnavailable as error:
+                    log.warning("membership_unavailable", **describe(error))
+                    await self._clock.sleep(1.0)
 
-    async def _follow(
+    async def _be_member(self, parts: WorkerParts, stop: asyncio.Event) -> None:
+        """Join, and run what is assigned until ``stop``. Raises BusUnavailable when the membership is over: join anew."""
+        membership = await asyncio.to_thread(self._bus.membership, self._name)
+        self.ready = True
+        try:
+            while not stop.is_set():
+                assignment = await asyncio.to_thread(membership.poll, MEMBERSHIP_POLL_SECONDS)
+                self._follow(assignment, parts, membership.owns, membership.released)
+        finally:
+            await self._stop_all()
+            await asyncio.to_thread(membership.close)
+
+    def _follow(
         self,
         assignment: Assignment,
         parts: WorkerParts,
         owns: Callable[[int], bool],
         released: Callable[[int], None],
-        handing_over: set[asyncio.Task[None]],
     ) -> None:
         for shard in assignment.lost:
             if (running := self._workers.pop(shard, None)) is not None:
@@ -186,8 +195,8 @@ class ReaderRole:
         for shard in assignment.revoked:
             # Finishing takes a commit; polling must go on meanwhile or the group throws us out.
             task = asyncio.create_task(self._hand_over(shard, released))
-            handing_over.add(task)
-            task.add_done_callback(handing_over.discard)
+            self._handing_over.add(task)
+            task.add_done_callback(self._handing_over.discard)
         for shard in assignment.gained:
             tenants = self._tenants_of.get(shard)
             if tenants and shard not in self._workers:
@@ -205,7 +214,7 @@ class ReaderRole:
     async def _stop_all(self) -> None:
         for worker, _ in self._workers.values():
             worker.stop()
-        tasks = [task for _, task in self._workers.values()]
+        tasks = [*(task for _, task in self._workers.values()), *self._handing_over]
         if tasks:
             await asyncio.gather(*(_within(t, self._settings.service.drain_deadline_seconds) for t in tasks))
         self._workers.clear()

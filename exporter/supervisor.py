@@ -44,17 +44,26 @@ class Child:
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.name, self._arguments, self._environment = name, list(arguments), dict(environment)
         self.report: dict[str, Any] = {}
+        #: Last states of targets of the processes that ended before this one; the totals of a drain need them.
+        self.ended: list[Mapping[str, Mapping[str, Any]]] = []
         self.beat = time.monotonic()
         self.process: asyncio.subprocess.Process | None = None
-        self.finished = False
+        self.finished = self.told = False
         self.restarts = 0
 
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.returncode is None
 
+    @property
+    def ready(self) -> bool:
+        """Past its start, as it reported itself."""
+        return self.alive and bool(self.report.get("ready"))
+
     async def run_once(self) -> int:
         """Start the process, follow its reports, return its exit code."""
+        self.ended.append(self.report.pop("targets", {}))
+        self.report["ready"] = self.told = False
         reading, writing = os.pipe()
         try:
             self.process = await asyncio.create_subprocess_exec(
@@ -89,6 +98,14 @@ class Child:
                 with contextlib.suppress(orjson.JSONDecodeError):
                     self.report.update(orjson.loads(line))
             transport.close()
+
+    def finish(self) -> None:
+        """Tell the process once that nothing more will come. Before its start and in its end it has no ear for it: the
+        signal would kill it.
+        """
+        if self.ready and not self.told:
+            self.told = True
+            self.signal(signal.SIGUSR1)
 
     def signal(self, number: int) -> None:
         if self.alive:
@@ -185,8 +202,9 @@ class Supervisor:
         while not self._stop.is_set():
             started = time.monotonic()
             code = await child.run_once()
-            if code == 0 and (self._drain or self._stop.is_set()):
-                child.finished = True
+            # A process that was still starting has no handler for SIGTERM yet.
+            if (code == 0 and self._drain) or (code in (0, -signal.SIGTERM) and self._stop.is_set()):
+                child.finished = code == 0
                 return
             if code == 2:  # a configuration error: another try cannot help
                 self._exit_code = 2
@@ -215,13 +233,10 @@ class Supervisor:
         """Wait until all is read, then until all is delivered; print the totals. Returns the exit code."""
         if not await self._until(self._all_read):
             return self._fail_drain()
-        for child in self._children:
-            if child.name.startswith("delivery"):
-                child.signal(signal.SIGUSR1)
         if not await self._until(self._all_delivered):
             return self._fail_drain()
         self._print_totals()
-        return 1 if self._merged("stopped") else 0
+        return 1 if self._unread() else 0
 
     async def _until(self, reached: Any) -> bool:
         """Poll a condition; False when nothing has moved for too long."""
@@ -244,11 +259,22 @@ class Supervisor:
     def _all_read(self) -> bool:
         if self._role == "delivery":
             return True
-        done = {t for c in self._children for t, s in c.report.get("tenants", {}).items() if s["done"]}
-        return done | set(self._merged("stopped")) >= set(self._settings.tenants)
+        return self._done() | set(self._merged("stopped")) >= set(self._settings.tenants)
+
+    def _done(self) -> set[str]:
+        return {t for c in self._children for t, s in c.report.get("tenants", {}).items() if s["done"]}
+
+    def _unread(self) -> dict[str, str]:
+        """Tenants that stopped and why, without those that another process read to the end later."""
+        done = self._done()
+        return {tenant: message for tenant, message in self._merged("stopped").items() if tenant not in done}
 
     def _all_delivered(self) -> bool:
-        return all(child.finished for child in self._children if child.name.startswith("delivery"))
+        """Tell whether every delivery process is done; say to each new one that nothing more will come."""
+        waiting = [c for c in self._children if c.name.startswith("delivery") and not c.finished]
+        for child in waiting:
+            child.finish()
+        return not waiting
 
     def _fail_drain(self) -> int:
         print(f"drain: nothing moved for {DRAIN_STALL_SECONDS:.0f} s; see `loki-siem status`", file=sys.stderr)
@@ -261,18 +287,18 @@ class Supervisor:
                 f"tenant {tenant}: events {state['events']}, late {state['late']}, held {state['held']}, "
                 f"troubled windows {state['troubles']}"
             )
-        for tenant, message in sorted(self._merged("stopped").items()):
+        for tenant, message in sorted(self._unread().items()):
             print(f"tenant {tenant}: not read: {message}")
         for target, delivered in sorted(self._delivered().items()):
             print(f"target {target}: delivered {delivered['delivered']}, dead letters {delivered['dead_letters']}")
 
     def _delivered(self) -> dict[str, dict[str, int]]:
         totals: dict[str, dict[str, int]] = {}
-        for child in self._children:
-            for target, snapshot in child.report.get("targets", {}).items():
-                total = totals.setdefault(target, {"delivered": 0, "dead_letters": 0})
-                for key in total:
-                    total[key] += int(snapshot.get(key, 0))
+        reports = [r for c in self._children for r in (*c.ended, c.report.get("targets", {}))]
+        for target, snapshot in (item for report in reports for item in report.items()):
+            total = totals.setdefault(target, {"delivered": 0, "dead_letters": 0})
+            for key in total:
+                total[key] += int(snapshot.get(key, 0))
         return totals
 
     # --- probes and metrics -------------------------------------------------------------------------------------------
@@ -293,7 +319,7 @@ class Supervisor:
             }
 
         def ready() -> tuple[bool, Mapping[str, Any]]:
-            return all(c.alive and c.report.get("ready") for c in self._children), processes()
+            return all(c.ready for c in self._children), processes()
 
         def live() -> tuple[bool, Mapping[str, Any]]:
             now = time.monotonic()

@@ -59,7 +59,10 @@ class WorkerParts:
     client: LokiClient
     pipelines: Mapping[str, Pipeline]
     clock: Clock
+    #: Bounds what is processed and not committed; ``read_ahead`` what is read and not processed.
     budget: ByteBudget
+    read_ahead: ByteBudget
+    near_bytes_per_tenant: int
     worker: str
     identity_key: bytes = b""
     #: Told after every commit, and once with True when a tenant is read up to the end of a drain.
@@ -124,21 +127,21 @@ class ShardWorker:
                 if await self._own():
                     return
                 delay = 0.2
-            except Fenced as error:
-                self._log.warning("shard_fenced", **describe(error))
-                if not self._owns(self._shard):
-                    return
-            except (CommitAborted, BusUnavailable) as error:
-                self._log.warning("shard_reopens", **describe(error))
+            except (CommitAborted, BusUnavailable, Fenced) as error:
+                self._log.warning("shard_fenced" if isinstance(error, Fenced) else "shard_reopens", **describe(error))
+            except Exception as error:  # noqa: BLE001 - needs a human; meanwhile other shards of the process go on
+                self._log.error("shard_failed", **describe(error))
             delay = min(delay * 2, 10.0)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _own(self) -> bool:
         """Open, run one session, close. True when the work is done or the shard is not ours."""
+        if not await asyncio.to_thread(self._owns, self._shard):
+            return True  # opening would fence the rightful owner
         writer = await asyncio.to_thread(self._parts.bus.open_shard, self._shard, self._parts.worker)
         try:
-            if not self._owns(self._shard):
+            if not await asyncio.to_thread(self._owns, self._shard):
                 return True
             records = await asyncio.to_thread(writer.checkpoints)
             session = _Session(self._shard, self._tenants, self._parts, writer, records, self._until_ns, self._stop)
@@ -222,7 +225,8 @@ class _Session:
             parts.client,
             clock=parts.clock,
             identity_key=parts.identity_key,
-            max_buffer_bytes=settings.service.memory_bytes // 4,
+            near_bytes=parts.near_bytes_per_tenant,
+            read_ahead=parts.read_ahead,
         )
         await reader.restore(self._own_records(tenant))
         async with contextlib.aclosing(reader.units(self._until_ns)) as units:

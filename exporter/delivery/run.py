@@ -31,7 +31,7 @@ DURABLE_SHARE = 0.25
 REVOKE_SECONDS = 5.0
 #: How often the end of a drain, or of a ``finish``, is looked for.
 WATCH_SECONDS = 0.1
-FINISH_SECONDS = 0.5
+FINISH_SECONDS = 0.25
 
 
 class TargetRun:

@@ -129,11 +129,18 @@ class LokiClient:
         nanosecond ranges). A range vector is ``(t - range, t]``, so the instant one nanosecond before the end gives
         exactly ``[start, end)``.
         """
+        return await self._instant("count_over_time", org_id, selector, window, tenant)
+
+    async def line_bytes(self, org_id: str, selector: str, window: Window, *, tenant: str | None = None) -> int:
+        """Ask how many bytes of lines Loki counts in ``window``, repetitions included, structured metadata not."""
+        return await self._instant("bytes_over_time", org_id, selector, window, tenant)
+
+    async def _instant(self, function: str, org_id: str, selector: str, window: Window, tenant: str | None) -> int:
         if window.duration_ns % NS_PER_MS:
             raise ValueError("Loki counts whole milliseconds only")
         milliseconds = window.duration_ns // NS_PER_MS
         parameters = {
-            "query": f"sum(count_over_time({_with_nonce(selector)}[{milliseconds}ms]))",
+            "query": f"sum({function}({_with_nonce(selector)}[{milliseconds}ms]))",
             "time": str(window.end_ns - 1),
         }
         return await self._ask("count", "/loki/api/v1/query", org_id, tenant, parameters, decode_count)

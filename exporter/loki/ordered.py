@@ -9,9 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from exporter.loki.proof import Job, Whole
+from exporter.ops.budget import ByteBudget
 
 #: Memory of an entry beside its text: a str, an int, an id, and their places in the columns (measured on CPython 3.11).
 ENTRY_OVERHEAD_BYTES = 200
+#: A window under way reserves at least this: the next page of a quiet tenant may hold a burst.
+_LEAST_RESERVE_BYTES = 262_144
 
 
 def size_of(whole: Whole) -> int:
@@ -23,33 +26,28 @@ def size_of(whole: Whole) -> int:
 class _Slot:
     job: Job
     task: asyncio.Task[Whole | list[Job]] | None = None
+    reserved_bytes: int = 0
 
     @property
     def running(self) -> bool:
         return self.task is not None and not self.task.done()
 
-    def held_bytes(self, reserve_bytes: int) -> int:
-        if self.task is None:
-            return 0
-        if self.task.done() and not self.task.cancelled() and self.task.exception() is None:
-            result = self.task.result()
-            return size_of(result) if isinstance(result, Whole) else 0
-        return reserve_bytes
-
 
 class OrderedFetch:
-    """Reads jobs ahead. ``reserve_bytes`` stands for a window under way whose size is not known yet."""
+    """Reads jobs ahead. ``budget`` bounds what all tenants of a process hold read but not handed on; a window under way
+    reserves about what the last ones took (``reserve_bytes`` at most).
+    """
 
     def __init__(
         self,
         read: Callable[[Job], Awaitable[Whole | list[Job]]],
         *,
         concurrency: Callable[[], int],
-        budget_bytes: int,
+        budget: ByteBudget,
         reserve_bytes: int,
     ) -> None:
-        self._read, self._concurrency = read, concurrency
-        self._budget_bytes, self._reserve_bytes = budget_bytes, reserve_bytes
+        self._read, self._concurrency, self._budget = read, concurrency, budget
+        self._most_bytes = self._reserve_bytes = reserve_bytes
 
     async def run(self, jobs: Iterator[Job]) -> AsyncGenerator[Whole, None]:
         """Yield the windows in the order of ``jobs``, those that were cut as their parts. The iterator is asked late, so
@@ -57,41 +55,83 @@ class OrderedFetch:
         """
         slots: deque[_Slot] = deque()
         try:
-            while self._fill(slots, jobs):
+            while await self._fill(slots, jobs):
                 task = slots[0].task
                 assert task is not None
                 result = await asyncio.shield(task)
-                slots.popleft()
                 if isinstance(result, Whole):
-                    yield result
+                    self._account(slots[0], size_of(result))
+                    yield result  # the caller takes over its memory before it comes back
+                    self._release(slots.popleft())
                 else:
+                    self._release(slots.popleft())
                     slots.extendleft(_Slot(job) for job in reversed(result))
         finally:
             await _cancel([slot.task for slot in slots if slot.task is not None])
+            for slot in slots:
+                self._release(slot)
 
-    def _fill(self, slots: deque[_Slot], jobs: Iterator[Job]) -> bool:
+    async def _fill(self, slots: deque[_Slot], jobs: Iterator[Job]) -> bool:
         """Start what may run, the first one always. Tells whether anything is left."""
-        running = sum(slot.running for slot in slots)
-        held_bytes = sum(slot.held_bytes(self._reserve_bytes) for slot in slots)
+        if not slots:
+            job = next(jobs, None)
+            if job is None:
+                return False
+            slots.append(_Slot(job))
+        if slots[0].task is None:
+            await self._reserve_first(slots)
+            self._start(slots[0])
         allowed = max(1, self._concurrency())
-        position = 0
-        while True:
-            first = position == 0
-            may_start = first or (running < allowed and held_bytes + self._reserve_bytes <= self._budget_bytes)
+        running = sum(slot.running for slot in slots)
+        position = 1
+        while running < allowed:
             if position == len(slots):
-                job = next(jobs, None) if may_start else None
+                if not self._budget.try_acquire(self._reserve_bytes):
+                    break
+                job = next(jobs, None)
                 if job is None:
-                    return bool(slots)
-                slots.append(_Slot(job))
+                    self._budget.release(self._reserve_bytes)
+                    break
+                slots.append(_Slot(job, reserved_bytes=self._reserve_bytes))
             slot = slots[position]
-            if slot.task is None and may_start:
-                slot.task = asyncio.ensure_future(self._as_coroutine(slot.job))
-                running += 1
-                held_bytes += self._reserve_bytes
             position += 1
+            if slot.task is None:
+                if not slot.reserved_bytes and not self._budget.try_acquire(self._reserve_bytes):
+                    break
+                slot.reserved_bytes = slot.reserved_bytes or self._reserve_bytes
+                self._start(slot)
+                running += 1
+        return True
+
+    async def _reserve_first(self, slots: deque[_Slot]) -> None:
+        """What stands behind the first window cannot be handed on before it, so it may overdraw; with nothing behind it
+        waits its turn among the tenants.
+        """
+        size_bytes = self._reserve_bytes
+        if any(slot.reserved_bytes for slot in slots):
+            self._budget.overdraw(size_bytes)
+        else:
+            await self._budget.acquire(size_bytes)
+        slots[0].reserved_bytes = size_bytes
+
+    def _start(self, slot: _Slot) -> None:
+        slot.task = asyncio.ensure_future(self._as_coroutine(slot.job))
 
     async def _as_coroutine(self, job: Job) -> Whole | list[Job]:
         return await self._read(job)
+
+    def _account(self, slot: _Slot, size_bytes: int) -> None:
+        """Replace the reservation by the true size, and learn from it."""
+        if size_bytes > slot.reserved_bytes:
+            self._budget.overdraw(size_bytes - slot.reserved_bytes)
+        else:
+            self._budget.release(slot.reserved_bytes - size_bytes)
+        slot.reserved_bytes = size_bytes
+        self._reserve_bytes = min(self._most_bytes, max(2 * size_bytes, _LEAST_RESERVE_BYTES))
+
+    def _release(self, slot: _Slot) -> None:
+        self._budget.release(slot.reserved_bytes)
+        slot.reserved_bytes = 0
 
 
 async def _cancel(tasks: list[asyncio.Task[Whole | list[Job]]]) -> None:

@@ -11,7 +11,6 @@ in ``docs/`` (silent short pages, lost ingester messages, counts that differ wit
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,21 +29,25 @@ from exporter.loki.ties import Answer, read_tie
 from exporter.ops import metrics
 from exporter.settings.model import LokiSettings
 
+#: A message holds labels, structured metadata and framing beside the lines, which Loki's byte count leaves out: lines may
+#: fill this fraction of it.
+_MESSAGE_MARGIN = 2
+
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 
 #: Reads of a window whose count keeps differing, before it is called suspect.
 _MAX_READS = 4
-#: A page that is too large is asked again with this fraction of its entries: batches inside Loki hold 128 entries whatever
-#: the limit, so halving from 5,000 would fail six times before it could help.
-_SHRINK = 4
+#: A page that is too large is asked again with this fraction of its entries, and at most so many: batches inside Loki hold
+#: 128 entries whatever the limit, and each failure takes long, as Loki's frontend tries it five times (18 s measured).
+_SHRINK, _SHRUNK_MAX = 4, 64
 #: Good pages after which a shrunken page size doubles again.
-_GROW_AFTER = 16
+_GROW_AFTER = 4
+#: Entries of one message of an ingester (loki ``pkg/ingester/instance.go``, ``queryBatchSize``).
+_BATCH_ENTRIES = 128
 #: Questions spent at most on one window whose count differs: enough for all its entries in small pages, even scattered,
 #: and an end where Loki's counts are nonsense.
 _REPAIR_QUESTIONS, _REPAIR_QUESTIONS_A_PAGE = 64, 16
-#: Entries that must have come from exactly one ingester each before copies are judged by that.
-_SURE_OF_SINGLE_COPIES = 1000
 #: Tries of one nanosecond that Loki cannot answer in time, before it is called blocked.
 _MAX_NANOSECOND_TRIES = 3
 
@@ -90,6 +93,8 @@ class _Gathering:
     weight: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     questions_left: int = 0
+    small_pages: bool = False  # some part was judged by reading it in small pages
+    window: Window | None = None  # what the pages so far were asked for as one
 
     def take(self, page: Page) -> None:
         """Account for one more page."""
@@ -124,6 +129,9 @@ class Source:
                 raise RetryLater("Loki cannot count one millisecond in time") from error
         return sum([await self.count(part) for part in split_evenly(window, 2)])
 
+    async def line_bytes(self, window: Window) -> int:
+        return await self.client.line_bytes(self.org_id, self.selector, window, tenant=self.tenant)
+
     async def cells(self, first_end_ns: int, last_end_ns: int) -> dict[int, int]:
         return await self.client.count_cells(self.org_id, self.selector, first_end_ns, last_end_ns, tenant=self.tenant)
 
@@ -139,7 +147,7 @@ class Prover:
         self.use_limits(limits)
         self._limit = self._max_limit
         self._good_pages = 0
-        self._single_copies = 0.0  # entries seen once in all ingesters; minus infinity when one was seen twice
+        self._largest = 0  # characters of the largest line seen since the page shrank, fading
 
     def use_limits(self, limits: TenantLimits) -> None:
         """Take over the tenant's limits, which may change while we run."""
@@ -178,17 +186,14 @@ class Prover:
             return _jobs(split_cut_page(job.window, _times_of(page), parts), job, limit)
         if page.returned and job.window.duration_ns > NS_PER_HOUR:
             return _jobs(split_hours(job.window), job, limit)
-        self._good(limit)
+        self._good(limit, page)
         gathering = _Gathering(body_bytes=page.body_bytes, weight=max(page.returned, page.lines_sent))
         streams = self._source.entries(page)
         unique = sum(len(stream) for stream in streams)
         # More than a count from before the read: lines came meanwhile, so the next cycle sees the count changed.
         newer = job.expected is not None and unique > job.expected
-        self._learn_copies(page, count, unique)
         if count is None or count == unique or newer:
             return _whole(job.window, gathering, -1 if count is None else count, streams=streams)
-        if count == page.lines_sent > unique and self._single_copies >= _SURE_OF_SINGLE_COPIES:
-            return _whole(job.window, gathering, count, "dup_surplus", streams=streams)
         gathering.found.add(streams)
         return await self._settle(job.window, gathering, count, limit)
 
@@ -199,26 +204,22 @@ class Prover:
             return await self._source.page(job.window, limit), job.expected
         return await _both(self._source.page(job.window, limit), self._source.count(job.window))
 
-    def _learn_copies(self, page: Page, count: int | None, unique: int) -> None:
-        """Learn from proven pages whether this cell keeps one copy of an entry in its ingesters (replication factor 1).
-        If so, ingesters that together sent as many as Loki counts were all heard, and what we found fewer are repetitions
-        of retried pushes: one comparison instead of hundreds of small pages.
-        """
-        if count == unique and page.lines_sent > unique:
-            self._single_copies = -math.inf
-        elif count == unique == page.lines_sent:
-            self._single_copies += unique
-
     def _refused(self, reason: str) -> None:
         metrics.LOKI_PAGE_REFUSED.labels(self._source.tenant, reason).inc()
 
     def _shrink(self, limit: int) -> int:
-        self._limit, self._good_pages = max(1, limit // _SHRINK), 0
+        self._limit, self._good_pages = _shrunk(limit), 0
         return self._limit
 
-    def _good(self, limit: int) -> None:
+    def _good(self, limit: int, page: Page) -> None:
+        """Let a shrunken page grow again, unless the entries just seen are so large that it would fail once more."""
+        if self._limit >= self._max_limit or limit < self._limit:
+            return
         self._good_pages += 1
-        if self._good_pages >= _GROW_AFTER and limit >= self._limit < self._max_limit:
+        largest = max((len(line) for stream in page.streams for line in stream.lines), default=0)
+        self._largest = max(largest, self._largest // 2)
+        batch = min(self._limit * 2, _BATCH_ENTRIES)
+        if self._good_pages >= _GROW_AFTER and batch * self._largest < self._settings.ingester_message_bytes:
             self._limit, self._good_pages = min(self._max_limit, self._limit * 2), 0
 
     # --- at most a millisecond ------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class Prover:
             page = await self._source.page(window, limit)
         except ShrinkPage:
             if limit > 1:
-                await self._gather(window, max(1, limit // _SHRINK), into)
+                await self._gather(window, _shrunk(limit), into)
                 return
         except SplitWindow:
             pass
@@ -258,38 +259,17 @@ class Prover:
     async def _gather_tie(self, window: Window, limit: int, into: _Gathering) -> None:
         """Read one nanosecond that does not fit a page."""
         self._refused("tie")
-
-        async def ask(selector: str, filters: str, direction: str) -> Answer:
-            return await self._ask_tie(window, limit, into, (selector, filters, direction))
-
         # The index knows times to the millisecond; streams that have nothing at this nanosecond cost one empty page each.
         series = await self._source.series(Window(window.start_ns, window.start_ns + NS_PER_MS))
-        tie = await read_tie(self._source.selector, series, ask)
+        # A page shrunken for fat lines elsewhere would part a large tie for ever, so this starts with a full one; a page
+        # that is small so that no message can be lost stays small.
+        full = limit if limit <= self._safe_limit else self._max_limit
+        reading = _TieReading(self._source, window, full, into)
+        tie = await read_tie(self._source.selector, series, reading.ask)
         into.found.add(tie.entries)
         if tie.blocked:
             reason = "more entries on one nanosecond than Loki gives out, and no filter parts them"
             into.troubles.append(Trouble("blocked", window.start_ns, window.end_ns, reason))
-
-    async def _ask_tie(self, window: Window, limit: int, into: _Gathering, question: tuple[str, str, str]) -> Answer:
-        selector, filters, direction = question
-        heavy = 0
-        while True:
-            try:
-                page = await self._source.page(window, limit, selector=selector, filters=filters, direction=direction)
-            except ShrinkPage:
-                if limit == 1:
-                    break
-                limit = max(1, limit // _SHRINK)
-            except SplitWindow:
-                heavy += 1
-                if heavy == _MAX_NANOSECOND_TRIES:
-                    break
-            else:
-                into.take(page)
-                return Answer(self._source.entries(page), page.is_cut(limit))
-        reason = "Loki does not answer for one nanosecond, not even entry by entry"
-        into.troubles.append(Trouble("blocked", window.start_ns, window.end_ns, reason))
-        return Answer([], cut=False)
 
     # --- counts that differ -----------------------------------------------------------------------------------------------
 
@@ -304,6 +284,7 @@ class Prover:
         for _ in range(_MAX_READS - 1):
             before = len(into.found)
             if count > before:
+                into.window = window
                 await self._repair(window, into, count)
                 if into.questions_left <= 0:
                     break
@@ -315,7 +296,7 @@ class Prover:
             if counted == count and unique == before:
                 if counted < unique:
                     return _whole(window, into, counted, "meta_collapse")
-                if self._is_safe(self._safe_limit):
+                if not into.small_pages or self._is_safe(self._safe_limit):
                     return _whole(window, into, counted, "dup_surplus")
                 break  # one entry alone may be too large for an ingester's message, so small pages prove nothing
             count = counted
@@ -328,15 +309,67 @@ class Prover:
         return self._limits.is_safe_page(limit, self._settings.ingester_message_bytes)
 
     async def _repair(self, window: Window, into: _Gathering, count: int) -> None:
-        """Read the parts that hold fewer than Loki counts, in pages too small to lose a message."""
+        """Look into the parts that hold fewer than Loki counts. A part whose lines together stay well below the limit of an
+        ingester's message cannot lose one: what a page of it does not bring are repetitions. Others are read in pages too
+        small to lose one.
+        """
         into.questions_left -= 1
         if count <= into.found.count_in(window) or into.questions_left <= 0:
             return
+        if await self._cannot_lose(window):
+            if window != into.window:  # else it has just been read as it stands
+                await self._gather(window, self._max_limit, into)
+            return
         if window.duration_ns <= NS_PER_MS or count < self._safe_limit:
+            into.small_pages = True
             await self._gather(window, self._safe_limit, into)
             return
         for part in split_evenly(window, 2):
             await self._repair(part, into, await self._source.count(part))
+
+    async def _cannot_lose(self, window: Window) -> bool:
+        try:
+            line_bytes = await self._source.line_bytes(window)
+        except (SplitWindow, ShrinkPage):
+            return False
+        return line_bytes * _MESSAGE_MARGIN < self._settings.ingester_message_bytes
+
+
+class _TieReading:
+    """Asks for the parts of one nanosecond with a page size of its own, shrunk where entries are fat."""
+
+    def __init__(self, source: Source, window: Window, max_limit: int, into: _Gathering) -> None:
+        self._source, self._window, self._into = source, window, into
+        self._limit = self._max_limit = max_limit
+
+    async def ask(self, selector: str, filters: str, direction: str) -> Answer:
+        """One page. A part that Loki never answers becomes a ``blocked`` trouble."""
+        heavy = 0
+        while True:
+            limit = self._limit
+            try:
+                page = await self._source.page(
+                    self._window, limit, selector=selector, filters=filters, direction=direction
+                )
+            except ShrinkPage:
+                if limit == 1:
+                    break
+                self._limit = _shrunk(limit)
+            except SplitWindow:
+                heavy += 1
+                if heavy == _MAX_NANOSECOND_TRIES:
+                    break
+            else:
+                self._limit = min(self._max_limit, limit * 2)
+                self._into.take(page)
+                return Answer(self._source.entries(page), page.is_cut(limit))
+        reason = "Loki does not answer for one nanosecond, not even entry by entry"
+        self._into.troubles.append(Trouble("blocked", self._window.start_ns, self._window.end_ns, reason))
+        return Answer([], cut=False)
+
+
+def _shrunk(limit: int) -> int:
+    return max(1, min(limit // _SHRINK, _SHRUNK_MAX))
 
 
 def _whole(

@@ -29,6 +29,7 @@ from exporter.loki.proof import Job, Prover, Source, Whole
 from exporter.loki.start import find_earliest, parse_start
 from exporter.loki.troubles import merged
 from exporter.ops import metrics
+from exporter.ops.budget import ByteBudget
 from exporter.settings.model import LokiSettings, TenantSettings
 
 #: Windows that end this close to the live edge are read without a count of their own: lines arrive while we read, so the
@@ -43,8 +44,6 @@ _LIMITS_RETRY_SECONDS = 60.0
 _UNFLUSHED_NS = 24 * NS_PER_HOUR
 #: Share of a page's entries that a window of late seconds may hold.
 _LATE_SHARE = 0.45
-#: Part of the memory bound for the ids of the near cells; the rest is for entries read ahead.
-_NEAR_SHARE = 0.25
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +68,11 @@ class ReadUnit:
 
 
 class TenantReader:
-    """Reads one tenant. Build, :meth:`restore`, then iterate :meth:`units`; one use only."""
+    """Reads one tenant. Build, :meth:`restore`, then iterate :meth:`units`; one use only.
+
+    ``near_bytes`` bounds the ids kept to find late lines; ``read_ahead`` is shared by all tenants of the process and bounds
+    what is read but not taken yet.
+    """
 
     def __init__(
         self,
@@ -80,7 +83,8 @@ class TenantReader:
         *,
         clock: Clock,
         identity_key: bytes = b"",
-        max_buffer_bytes: int,
+        near_bytes: int,
+        read_ahead: ByteBudget,
     ) -> None:
         self._tenant, self._settings, self._loki, self._clock = tenant, settings, loki, clock
         self._client = client
@@ -90,8 +94,7 @@ class TenantReader:
         self._prover = Prover(self._source, loki, self._limits)
         self._patience = Patience(tenant, clock)
         self._pace = Pace(loki.page_bytes)
-        self._near_bytes = int(max_buffer_bytes * _NEAR_SHARE)
-        self._fetch_bytes = max_buffer_bytes - self._near_bytes
+        self._near_bytes, self._read_ahead = near_bytes, read_ahead
         self._limits_due = float("-inf")
         self._earlier: LiveCheckpoint | None = None  # of another selector: its totals go on
         self._live: LiveCheckpoint | None = None
@@ -235,7 +238,7 @@ class TenantReader:
         fetch = OrderedFetch(
             read,
             concurrency=lambda: self._client.share.limit_of(self._org_id),
-            budget_bytes=self._fetch_bytes,
+            budget=self._read_ahead,
             reserve_bytes=2 * self._loki.page_bytes,
         )
         return fetch.run(jobs)

@@ -22,6 +22,17 @@ class ByteBudget:
     def _fits(self, size_bytes: int) -> bool:
         return self._used == 0 or self._used + size_bytes <= self._limit
 
+    def try_acquire(self, size_bytes: int) -> bool:
+        """Take the bytes if they fit and nobody waits."""
+        if self._waiting or not self._fits(size_bytes):
+            return False
+        self._used += size_bytes
+        return True
+
+    def overdraw(self, size_bytes: int) -> None:
+        """Take the bytes whether they fit or not; for whoever must go on to be able to give back what it holds."""
+        self._used += size_bytes
+
     async def acquire(self, size_bytes: int) -> None:
         """Wait until the bytes fit."""
         if not self._waiting and self._fits(size_bytes):

@@ -123,7 +123,7 @@ class Plan:
     #: A plan used this often gets a function of its own. Making one costs as much as some hundred uses save.
     COMPILE_AFTER = 64
 
-    __slots__ = ("_uses", "build", "checks", "keys", "mapped", "nested")
+    __slots__ = ("_uses", "apply", "checks", "keys", "mapped", "nested")
 
     def __init__(self, keys: Keys, prefix: str, claimed: frozenset[str]) -> None:
         best: dict[str, tuple[int, int]] = {}
@@ -141,46 +141,26 @@ class Plan:
             for position, key in enumerate(keys)
             if key in _CONTAINERS and not prefix
         )
-        self.build: Build = self._build_by_table
+        #: Canonical members and the rest of a line's values; a value that cannot be what its key says is in the rest.
+        self.apply: Build = self._by_table
         self._uses = 0
 
     def origin(self, target: str) -> str:
         """Return the key that a canonical name came from."""
         return next(self.keys[position] for position, name in self.mapped.items() if name == target)
 
-    def _build_by_table(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _by_table(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
         self._uses += 1
-        if self._uses == self.COMPILE_AFTER:
-            self.build = self._compiled()
+        if self._uses == self.COMPILE_AFTER and self.keys:
+            self.apply = self._compiled()
         event: dict[str, Any] = {}
         rest: dict[str, Any] = {}
         for position, value in enumerate(values):
             name = self.mapped.get(position)
-            if name is None:
+            if name is None or type(value) in _NOT_SCALAR:
                 rest[self.keys[position]] = value
             else:
                 event[name] = value
-        return event, rest
-
-    def _compiled(self) -> Build:
-        """Return a function that does the same with two dictionary displays, six times faster. As in ``dataclasses`` its
-        source is made of names only, each written by ``repr``, so no key can be anything but a string in it.
-        """
-        names = [f"v{position}" for position in range(len(self.keys))]
-        mapped = ", ".join(f"{target!r}: {names[p]}" for p, target in self.mapped.items())
-        rest = ", ".join(f"{key!r}: {names[p]}" for p, key in enumerate(self.keys) if p not in self.mapped)
-        source = f"def build(values):\n    {', '.join(names)}, = values\n    return {{{mapped}}}, {{{rest}}}\n"
-        scope: dict[str, Any] = {}
-        exec(source, scope)  # noqa: S102 (see above)
-        build: Build = scope["build"]
-        return build
-
-    def apply(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return canonical members and the rest; a value that cannot be what its key says goes to the rest."""
-        event, rest = self.build(values)
-        if not _NOT_SCALAR.isdisjoint(map(type, event.values())):
-            for name in [n for n, v in event.items() if type(v) in _NOT_SCALAR]:
-                rest[self.origin(name)] = event.pop(name)
         for name, check in self.checks:
             if name in event:
                 value = check(event[name])
@@ -189,6 +169,29 @@ class Plan:
                 else:
                     event[name] = value
         return event, rest
+
+    def _compiled(self) -> Build:
+        """Return a function that does the same with two dictionary displays, six times faster; it leaves to the table what
+        fails a check. As in ``dataclasses`` its source is made of names only, each written by ``repr``, so no key can be
+        anything but a string in it.
+        """
+        names = [f"v{position}" for position in range(len(self.keys))]
+        mapped = ", ".join(f"{target!r}: {names[p]}" for p, target in self.mapped.items())
+        rest = ", ".join(f"{key!r}: {names[p]}" for p, key in enumerate(self.keys) if p not in self.mapped)
+        scope: dict[str, Any] = {"by_table": self._by_table, "not_scalar": _NOT_SCALAR}
+        lines = [f"{', '.join(names)}, = values"]
+        for position, target in self.mapped.items():
+            if target in _CHECKS:
+                scope[f"check{position}"] = _CHECKS[target]
+                lines.append(f"if v{position}.__class__ in not_scalar: return by_table(values)")
+                lines.append(f"v{position} = check{position}(v{position})")
+                lines.append(f"if v{position} is None: return by_table(values)")
+            else:
+                lines.append(f"if v{position}.__class__ in not_scalar: return by_table(values)")
+        lines.append(f"return {{{mapped}}}, {{{rest}}}")
+        exec("def apply(values):\n    " + "\n    ".join(lines), scope)  # noqa: S102 (see above)
+        build: Build = scope["apply"]
+        return build
 
 
 class _PlanCache(dict[Keys, Plan]):

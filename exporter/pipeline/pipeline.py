@@ -36,7 +36,7 @@ from exporter.pipeline.parse.lines import LineParser
 from exporter.pipeline.redact.engine import Redactor, sample_findings
 from exporter.pipeline.redact.rules import load_rules
 from exporter.pipeline.redact.values import ValueRedactor
-from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache
+from exporter.pipeline.streams import NO_METADATA, StreamCache, StreamParts
 from exporter.settings.model import TenantSettings
 
 #: Part of ``policy_id``. Raise it when validators, the engine or the masks change what comes out for the same packs.
@@ -47,13 +47,14 @@ _MESSAGE_CHARS = 4096
 
 @dataclass(slots=True, repr=False)
 class _Part:
-    """Events made from some entries, before they are added to the batch."""
+    """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back."""
 
     keys: list[bytes] = field(default_factory=list)
-    values: list[bytes] = field(default_factory=list)
-    held: list[bytes] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    hit: list[bool] = field(default_factory=list)
     declined: int = 0
-    redacted: int = 0
     redactions: dict[str, int] = field(default_factory=dict)
 
 
@@ -95,11 +96,14 @@ class Pipeline:
         )
         totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
         for part in self._parts([s for s in batch.streams if len(s)], common):
-            out.keys += part.keys
-            out.values += part.values
-            out.held_ids += part.held
+            for key, head, body, event_id in zip(part.keys, part.heads, part.bodies, part.ids, strict=True):
+                if body:
+                    out.keys.append(key)
+                    out.values.append(head + body[1:])
+                else:
+                    out.held_ids.append(event_id)
             totals["parse_declined"] += part.declined
-            totals["redacted"] += part.redacted
+            totals["redacted"] += sum(part.hit)
             for name, number in part.redactions.items():
                 out.redactions[name] = out.redactions.get(name, 0) + number
         totals["out"], totals["held"] = len(out.values), len(out.held_ids)
@@ -110,7 +114,7 @@ class Pipeline:
         """Redact lines, one out for each in (``policy try``). Raises RedactionFailed."""
         counts: dict[str, int] = {}
         try:
-            done = self._redactor.redact(lines, counts)
+            done = self._redactor.settled(lines, counts)
             for row in done.changed:
                 if (
                     lines[row][:1] == "{"
@@ -132,48 +136,46 @@ class Pipeline:
         except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
             first, second = _halves(streams)
             if not second:
-                return [_Part(held=list(first[0].event_ids))]
+                return [_Part(keys=[b""], heads=[b""], bodies=[b""], ids=list(first[0].event_ids), hit=[False])]
         return self._parts(first, common) + self._parts(second, common)
 
     def _process(self, streams: list[StreamEntries], common: bytes) -> _Part:
         part = _Part()
         lines = [line for stream in streams for line in stream.lines]
         done = self._redactor.redact(lines, part.redactions)
-        changed = set(done.changed)
-        heads: list[bytes] = []
-        bodies: list[bytes] = []
-        ids: list[bytes] = []
-        row = 0
+        part.hit = [False] * len(lines)
+        for row in done.changed:
+            part.hit[row] = True
         shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
+        row = 0
         for stream, shared in zip(streams, shares, strict=True):
-            extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
-            head = b"" if shared is None else common + shared.encoded
-            plain = head + b'"loki.structured_metadata":{},'
-            extra: MetadataParts | None = NO_METADATA
-            to_event = self._normaliser.mapper(frozenset() if shared is None else shared.claimed)
-            for index, event_id in enumerate(stream.event_ids):
-                if extras is not None:
-                    extra = extras[index]
-                if shared is None or extra is None:
-                    part.held.append(event_id)
-                    row += 1
-                    continue
-                text = done.texts[row]
-                event = self._event(text, to_event, part, lines[row] if row in changed else None)
+            self._stream(stream, shared, done.texts[row : row + len(stream)], common, part)
+            row += len(stream)
+        self._exit_scan(part)
+        return part
+
+    def _stream(self, stream: StreamEntries, shared: StreamParts, texts: list[str], common: bytes, part: _Part) -> None:
+        """Add the events of one stream; ``texts`` are its lines after redaction."""
+        before = common + shared.encoded
+        plain = before + b'"loki.structured_metadata":{},'
+        extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
+        to_event = self._normaliser.mapper(shared.claimed)
+        base, hit = len(part.ids), part.hit
+        add_head, add_body = part.heads.append, part.bodies.append
+        for index, text in enumerate(texts):
+            event = self._event(text, to_event, part, stream.lines[index] if hit[base + index] else None)
+            tail = plain
+            if extras is not None and (extra := extras[index]) is not NO_METADATA:
+                tail = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
+                hit[base + index] |= extra.redacted
                 if extra.fields:
                     _add_metadata(event, extra.fields, shared.claimed)
-                bodies.append(encode_body(event))
-                ids.append(event_id)
-                tail = plain if extra is NO_METADATA else b'%b"loki.structured_metadata":%b,' % (head, extra.encoded)
-                heads.append(encode_head(event_id.hex(), stream.times_ns[index]) + tail)
-                part.keys.append(shared.key)
-                part.redacted += row in changed or shared.redacted or extra.redacted
-                row += 1
-        self._exit_scan(bodies, ids, part)
-        part.values = [head + body[1:] for head, body in zip(heads, bodies, strict=True) if body]
-        if len(part.values) < len(bodies):
-            part.keys = [key for key, body in zip(part.keys, bodies, strict=True) if body]
-        return part
+            add_body(encode_body(event))
+            add_head(encode_head(stream.event_ids[index].hex(), stream.times_ns[index]) + tail)
+        part.ids += stream.event_ids
+        part.keys += [shared.key] * len(texts)
+        if shared.redacted:
+            hit[base : base + len(texts)] = [True] * len(texts)
 
     def _event(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
         """Return an event's own keys. ``text`` is the redacted line, ``original`` the line when that is another."""
@@ -195,38 +197,33 @@ class Pipeline:
             event["event.original"] = text
         return event
 
-    def _exit_scan(self, bodies: list[bytes], ids: list[bytes], part: _Part) -> None:
-        """Scan what leaves; mend or empty (hold) the bodies in which anything is found. Heads hold only what is ours, and
-        labels and metadata were scanned when they were encoded.
+    def _exit_scan(self, part: _Part) -> None:
+        """Scan what leaves; mend the bodies in which anything is found, or empty them. Heads hold only what is ours; labels
+        and metadata were scanned when they were encoded.
         """
+        bodies = part.bodies
         spans = self._redactor.spans(b"\n".join(bodies), b"\n")
         if not spans:
             return
         ends = list(accumulate(len(body) + 1 for body in bodies))
         for index in dict.fromkeys(bisect_right(ends, first) for first, _, _ in spans):
-            bodies[index] = self._mended(bodies[index], part)
-            if not bodies[index]:
-                part.held.append(ids[index])
+            try:
+                mended = self._mended(bodies[index], part)
+            except RedactionFailed:
+                mended = b""
                 EXIT_SCAN_HITS.labels(self.tenant).inc()
+            part.hit[index] = mended != bodies[index]
+            bodies[index] = mended
 
     def _mended(self, body: bytes, part: _Part) -> bytes:
-        """Redact an encoded event value by value, then as text; return b"" when neither leaves it clean and whole."""
-        safe = encode_body(self._values.redact(_decoded(body), part.redactions))
-        text = safe.decode()
-        if not self._redactor.has_hit(text):
-            return safe
-        text = self._redactor.redact([text], part.redactions).texts[0]
-        try:
-            _decoded(text.encode())
-        except ValueError:
-            return b""
-        return b"" if self._redactor.has_hit(text) else text.encode()
+        """Redact an encoded event value by value. Raises RedactionFailed when they do not come clean.
 
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    """Decode what :func:`encode_body` made; integers of any size exactly. Raises ValueError."""
-    decoded: dict[str, Any] = json.loads(body)
-    return decoded
+        A hit that is in no key and no value was made by the encoding, such as ``"password:","`` out of the end of one text
+        and the beginning of the next; then the event leaves as it is.
+        """
+        decoded: dict[str, Any] = json.loads(body)  # not orjson: integers of any size stay exact
+        safe = self._values.redact(decoded, part.redactions)
+        return body if safe == decoded else encode_body(safe)
 
 
 def _add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozenset[str]) -> None:

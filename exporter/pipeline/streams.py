@@ -43,16 +43,16 @@ NO_METADATA = MetadataParts(b"{}", {}, redacted=False)
 
 
 class StreamCache:
-    """Makes and keeps the parts. None stands for what could not be redacted safely. Not thread-safe."""
+    """Makes and keeps the parts. Not thread-safe."""
 
     def __init__(self, tenant: str, identity_key: bytes, values: ValueRedactor) -> None:
         self._tenant = tenant
         self._identity_key = identity_key
         self._values = values
-        self._streams: dict[tuple[tuple[str, str], ...], StreamParts | None] = {}
-        self._metadata: dict[tuple[tuple[str, str], ...], MetadataParts | None] = {}
+        self._streams: dict[tuple[tuple[str, str], ...], StreamParts] = {}
+        self._metadata: dict[tuple[tuple[str, str], ...], MetadataParts] = {}
 
-    def streams(self, labels: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[StreamParts | None]:
+    def streams(self, labels: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[StreamParts]:
         """Return the parts of each stream, in order; all new ones are redacted in one scan."""
         keys = [tuple(item.items()) for item in labels]
         new = [k for k in dict.fromkeys(keys) if k not in self._streams]
@@ -61,7 +61,7 @@ class StreamCache:
             new = list(dict.fromkeys(keys))
         objects = [dict(k) for k in new]
         for place, source, safe in zip(new, objects, self._values.redact_objects(objects, counts), strict=True):
-            self._streams[place] = None if safe is None else self._stream(source, *safe)
+            self._streams[place] = self._stream(source, *safe)
         return [self._streams[k] for k in keys]
 
     def _stream(self, labels: Mapping[str, str], encoded: bytes, redacted: bool) -> StreamParts:
@@ -71,7 +71,7 @@ class StreamCache:
         claimed = frozenset(fields)
         return StreamParts(stream_id.encode(), head + members(fields), claimed, redacted)
 
-    def metadata(self, maps: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[MetadataParts | None]:
+    def metadata(self, maps: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[MetadataParts]:
         """Return the parts of each entry's metadata, in order. Equal maps are redacted once (Loki's own
         ``detected_level`` makes nearly all of them equal).
         """
@@ -81,7 +81,5 @@ class StreamCache:
             self._metadata.clear()
             new = [k for k in dict.fromkeys(keys) if k]
         for place, safe in zip(new, self._values.redact_objects([dict(k) for k in new], counts), strict=True):
-            self._metadata[place] = (
-                None if safe is None else MetadataParts(safe[0], label_fields(orjson.loads(safe[0])), safe[1])
-            )
+            self._metadata[place] = MetadataParts(safe[0], label_fields(orjson.loads(safe[0])), safe[1])
         return [self._metadata[k] if k else NO_METADATA for k in keys]

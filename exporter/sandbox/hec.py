@@ -19,6 +19,7 @@ import ssl
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -229,34 +230,41 @@ class StandInHec:
 
     def _go_wrong(self, fault: Fault, body: bytes) -> Response:
         if fault.code is not None and fault.event is not None:
-            number = min(fault.event, self._store_head(body, fault.event))
-            return self._answer(fault.code, number + (fault.code == 7), fault.retry_after)
-        stored = self._store_all(body) if fault.store or fault.slow_seconds or fault.code in {24, 25} else None
+            return self._stop_at(fault.code, fault.event, fault.retry_after, body)
+        if fault.slow_seconds or fault.code in {24, 25}:
+            return self._take_slowly(fault, body)
+        if fault.store:
+            self._store_all(body)
         if fault.cut or fault.hang:
             return Response(close=fault.cut, hang=fault.hang)
-        if fault.slow_seconds and stored is not None:
-            stored.delay_seconds = fault.slow_seconds
-            return stored
         if fault.body is not None:
             return Response(200, fault.body.encode(), {"Content-Type": "text/html"})
         if fault.status is not None:
             return self._html(fault.status, fault.retry_after)
         return self._answer(fault.code if fault.code is not None else 8, None, fault.retry_after)
 
-    def _store_head(self, body: bytes, count: int) -> int:
-        """Store the first ``count`` events without looking for faults in them; return how many that were."""
-        objects = [value for value, _ in _objects(body)][:count]
-        self._keep(objects)
-        return len(objects)
+    def _take_slowly(self, fault: Fault, body: bytes) -> Response:
+        """Store, and answer late or near capacity; a bad event is refused all the same."""
+        answer = self._store_all(body)
+        if answer.status == 200 and fault.code is not None:
+            answer = self._answer(fault.code)
+        answer.delay_seconds = fault.slow_seconds
+        return answer
+
+    def _stop_at(self, code: int, event: int, retry_after: str | None, body: bytes) -> Response:
+        """Store the events before this one, then answer with the code and its number; a bad one among them comes first."""
+        head = self._store_all(body, event)
+        return head if head.status != 200 else self._answer(code, event + (code == 7), retry_after)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
-    def _store_all(self, body: bytes) -> Response:
+    def _store_all(self, body: bytes, most: int | None = None) -> Response:
+        """Take the events of a body, or the first ``most``, up to the first bad one; return the answer."""
         if self.fast:
             return self._store_fast(body)
         good: list[Any] = []
         try:
-            stopped = self._examine(body, good)
+            stopped = self._examine(islice(_objects(body), most), good)
         except _Refused as refused:
             self._keep(good)
             shift = self.number_offset
@@ -265,10 +273,9 @@ class StandInHec:
         self._keep(good)
         return self._answer(5 if stopped and not good else 0)
 
-    def _examine(self, body: bytes, good: list[Any]) -> bool:
+    def _examine(self, objects: Iterable[tuple[Any, bool]], good: list[Any]) -> bool:
         """Collect the events to store; return True when an unknown key ended the reading. Raises _Refused."""
-        number = 0
-        for value, error in _objects(body):
+        for number, (value, error) in enumerate(objects):
             if error or not isinstance(value, dict):
                 raise _Refused(6, number)
             if not _KEYS.issuperset(value):
@@ -276,12 +283,10 @@ class StandInHec:
                 return True
             if "event" not in value and "fields" in value:
                 self.stats.skipped += 1
-                number += 1
                 continue
             if (code := self._code_of(value)) is not None:
                 raise _Refused(code, number)
             good.append(value)
-            number += 1
         return False
 
     def _code_of(self, value: dict[str, Any]) -> int | None:

@@ -386,7 +386,9 @@ def test_tenants_with_odd_names_stay_apart(buses: MakeBus) -> None:
 
 def _letter(number: int, target: str = "soc") -> DeadLetter:
     value = event(number, text="grüße")
-    return DeadLetter(target, "acme", 1, number, f"{number:032x}", "refused: field too long", "400", 5 + number, b"k", value)
+    return DeadLetter(
+        target, "acme", 1, number, f"{number:032x}", "refused: field too long", "400", 5 + number, b"k", value
+    )
 
 
 def test_dead_letters_are_listed_in_order_resolved_and_counted(buses: MakeBus) -> None:

@@ -39,7 +39,7 @@ def _verify(settings: SqliteBus | KafkaBus) -> int:
     writer = bus.open_shard(0, "verifier")
     total = int(writer.checkpoints().get("live/acme", b"0"))
     writer.close()
-    reading = Reading(bus.reader, "soc", ["acme"])
+    reading = Reading(bus.reader, "proof", ["acme"])
     numbers = reading.read(total)
     reading.reader.close()
     bus.close()
@@ -80,7 +80,7 @@ def test_kills_lose_and_double_nothing(bus_settings: BusSettings, seed: int) -> 
 
 
 @pytest.mark.kafka
-def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(tmp_path: Path, kafka: str) -> None:  # noqa: ARG001
+def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(tmp_path: Path, kafka: str) -> None:
     """Its own broker, so that other tests keep theirs. (``kafka`` is asked for so that the jars are there, or the test is skipped.)"""
     server = KafkaServer(tmp_path / "broker").start()
     settings = kafka_settings(server.bootstrap_servers, transaction_timeout_seconds=20)

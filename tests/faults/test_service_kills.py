@@ -56,7 +56,8 @@ def broker(tmp_path: Path) -> Iterator[KafkaServer]:
 
 def install(running: Processes, bus: dict) -> tuple[Installation, Feed]:
     loki = stand_in_loki(running)
-    installation = Installation(running, loki.url, bus, {tenant: {} for tenant in TENANTS}, loki=LOKI)
+    tenants = {tenant: {"redaction": []} for tenant in TENANTS}  # it compiles for a second at every start
+    installation = Installation(running, loki.url, bus, tenants, loki=LOKI)
     return installation, running.feed(loki.url)
 
 
@@ -138,3 +139,39 @@ def test_kill_9_of_readers_and_broker_on_kafka(running: Processes, broker: Kafka
     contents = drain_and_check(installation, feed)
     print(f"kills {killer.kills} and one broker, lines {feed.count}, late {late_of(contents)}")
     record_property("kills", killer.kills)
+
+
+def in_hands_of(installation: Installation, program: Program) -> bool:
+    """All tenants were last committed by readers of this program."""
+    owners = installation.owners()
+    return bool(owners) and owners <= set(program.children())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_a_reader_that_slept_beyond_its_lease_commits_nothing(
+    running: Processes, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """G3: stopped in the middle of its work, replaced, and awake again, it still believes that its shards are its own."""
+    bus = SQLITE_BUS
+    if kind == "kafka":
+        servers = request.getfixturevalue("kafka")
+        bus = kafka_bus(servers, f"zombie-{time.time_ns()}", session_timeout_seconds=6, transaction_timeout_seconds=10)
+    installation, feed = install(running, bus)
+    with Traffic(feed, TENANTS, seed=4, pushes_per_second=30):
+        sleeper = installation.start("sleeper", "--role", "reader", reader_processes=1)
+        wait_until(lambda: in_hands_of(installation, sleeper), "the first reads")
+        (zombie,) = sleeper.children()
+        os.kill(zombie, signal.SIGSTOP)
+        other = installation.start("other", "--role", "reader", reader_processes=1)
+        wait_until(lambda: in_hands_of(installation, other), "the other reads all")
+        count = feed.count
+        os.kill(zombie, signal.SIGCONT)
+        wait_until(lambda: installation.owners() & {zombie}, "the sleeper has its share again")
+        assert sleeper.children() == [zombie]
+        wait_until(lambda: feed.count > count + 100, "lines meanwhile")
+        assert other.terminate() == 0
+        assert sleeper.terminate() == 0
+    contents = drain_and_check(installation, feed)
+    refused = [event["event"] for event in sleeper.log() if event["event"] in {"shard_fenced", "shard_reopens"}]
+    print(f"commits of the sleeper refused: {len(refused)}; lines {feed.count}, late {late_of(contents)}")

@@ -30,7 +30,9 @@ def numbered(numbers: Iterable[int], **options: int | str) -> Commit:
 class Reading:
     """A reader with what it has seen. ``lanes`` holds record numbers by lane in the order they came."""
 
-    def __init__(self, make: Callable[..., EventReader], target: str, tenants: Sequence[str], worker: str = "w") -> None:
+    def __init__(
+        self, make: Callable[..., EventReader], target: str, tenants: Sequence[str], worker: str = "w"
+    ) -> None:
         self.lanes: dict[Lane, list[int]] = {}
         self.records: dict[Lane, list[BusRecord]] = {}
         self.next: dict[Lane, int] = {}
@@ -61,7 +63,9 @@ class Reading:
     def until(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not done():
-            assert time.monotonic() < deadline, f"still not after {PATIENCE_SECONDS} s: {self.count} records, {self.reader.assigned()}"
+            assert time.monotonic() < deadline, (
+                f"still not after {PATIENCE_SECONDS} s: {self.count} records, {self.reader.assigned()}"
+            )
             self.poll()
 
     def read(self, count: int) -> list[int]:

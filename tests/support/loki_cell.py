@@ -63,9 +63,7 @@ class _Process:
         config_path.write_text(yaml.safe_dump(dict(config)))
         command = [binary, f"-config.file={config_path}", f"-target={self.target}"]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, f"-ingester.lifecycler.ID={self.name}"], stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen([*command, f"-ingester.lifecycler.ID={self.name}"], stdout=log, stderr=log)
 
     @property
     def alive(self) -> bool:

@@ -149,10 +149,11 @@ class MiniLoki(httpx.AsyncBaseTransport):
         }})  # fmt: skip
 
     def _count(self, parameters: dict[str, str]) -> httpx.Response:
-        match = re.fullmatch(r"sum\(count_over_time\((.*)\[(\d+)ms\]\)\)", parameters["query"], re.DOTALL)
+        match = re.fullmatch(r"sum\((count|bytes)_over_time\((.*)\[(\d+)ms\]\)\)", parameters["query"], re.DOTALL)
         assert match is not None, "a count Loki would not parse"
         end_ns = int(parameters["time"]) + 1
-        count = self._counted(self._select(match[1], end_ns - int(match[2]) * 1_000_000, end_ns))
+        found = self._select(match[2], end_ns - int(match[3]) * 1_000_000, end_ns)
+        count = self._counted(found) if match[1] == "count" else sum(len(x.line.encode()) for x in found)
         result = [{"metric": {}, "value": [end_ns / 1e9, str(count)]}] if count else []
         return _json({"status": "success", "data": {"resultType": "vector", "result": result, "stats": {}}})
 

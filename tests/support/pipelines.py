@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import orjson
 
 from exporter.domain.clock import ManualClock
 from exporter.domain.entries import EntryBatch, StreamEntries
@@ -42,7 +41,7 @@ def batch_of(*streams: StreamEntries, late: bool = False) -> EntryBatch:
 
 
 def events_of(out: EncodedBatch) -> list[dict[str, Any]]:
-    return [orjson.loads(value) for value in out.values]
+    return [json.loads(value) for value in out.values]
 
 
 def leaked(planted: Sequence[str], *outputs: bytes) -> int:

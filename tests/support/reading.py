@@ -11,6 +11,7 @@ from exporter.domain.checkpoints import live_key
 from exporter.domain.clock import Clock, ManualClock
 from exporter.loki.client import LokiClient
 from exporter.loki.reader import ReadUnit, TenantReader
+from exporter.ops.budget import ByteBudget
 from exporter.settings.model import LokiSettings, TenantSettings
 
 #: A whole hour, so that windows and hours are easy to name.
@@ -55,10 +56,12 @@ class Bus:
 
 
 def reader_of(
-    client: LokiClient, settings: LokiSettings, clock: Clock, *, max_buffer_bytes: int = 32 << 20, **tenant: object
+    client: LokiClient, settings: LokiSettings, clock: Clock, *, near_bytes: int = 8 << 20, **tenant: object
 ) -> TenantReader:
     tenant_settings = TenantSettings(**({"selector": SELECTOR} | tenant))
-    return TenantReader("acme", tenant_settings, settings, client, clock=clock, max_buffer_bytes=max_buffer_bytes)
+    return TenantReader(
+        "acme", tenant_settings, settings, client, clock=clock, near_bytes=near_bytes, read_ahead=ByteBudget(24 << 20)
+    )
 
 
 async def drain(

@@ -17,7 +17,7 @@ from exporter.bus.kafka.faults import error_of, translate
 from exporter.settings.model import KafkaBus
 
 #: A request is given this long; the broker may be electing a leader.
-REQUEST_SECONDS = 15.0
+REQUEST_SECONDS = 10.0
 
 #: Answers while a new topic's leader or a coordinator is not settled yet; librdkafka leaves these to the caller.
 _SETTLING = frozenset(

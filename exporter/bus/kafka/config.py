@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ PREFETCH_KBYTES = 16 * 1024
 FETCH_BYTES = 2 * 1024 * 1024
 #: A worker whose loop hangs this long loses its shards, although librdkafka's own thread still sends heartbeats.
 MAX_POLL_SECONDS = 60.0
+#: How long a client's last error explains what fails after it.
+RECENT_SECONDS = 30.0
 LINGER_MS = 50  # commits do not wait for it; without it batches of 1 MB never fill
 
 log = structlog.get_logger()
@@ -48,15 +51,22 @@ _LOG = LibrdkafkaLog()
 
 
 class LastError:
-    """Remembers why a client cannot work. librdkafka hides a refused login behind endless reconnects and reports it to this callback only."""
+    """Remembers why a client cannot work. librdkafka hides a refused login behind endless reconnects and reports it to this callback only.
+    What is older than :data:`RECENT_SECONDS` counts no more: a client that still cannot work hears it again and again.
+    """
 
     def __init__(self) -> None:
-        self.error: KafkaError | None = None
+        self._error: KafkaError | None = None
+        self._at = 0.0
+
+    @property
+    def error(self) -> KafkaError | None:
+        return self._error if time.monotonic() - self._at < RECENT_SECONDS else None
 
     def __call__(self, error: KafkaError) -> None:
         # "all brokers down" follows the real reason and would hide it
         if self.error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's public constant
-            self.error = error
+            self._error, self._at = error, time.monotonic()
 
 
 def client(settings: KafkaBus, on_error: ErrorCallback | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,7 +15,7 @@ from exporter.bus.kafka import config
 from exporter.bus.kafka.admin import Admin, Place
 from exporter.bus.kafka.faults import NOT_OURS, error_of, translate
 from exporter.bus.kafka.topics import Names
-from exporter.errors import ConfigurationError, ExporterError
+from exporter.errors import BusUnavailable, ConfigurationError, ExporterError
 from exporter.ops import metrics
 from exporter.settings.model import KafkaBus
 
@@ -29,7 +30,9 @@ TAKE_RECORDS = 5000
 FIRST_GUESS_BYTES = 4096
 #: How fast the guess follows smaller records. It follows the largest at once, so that fat ones never come by the thousand.
 GUESS_DECAY = 0.8
-REQUEST_SECONDS = 15.0
+REQUEST_SECONDS = 10.0
+#: How long a commit of positions is waited for.
+COMMIT_SECONDS = 10.0
 
 
 class KafkaReader:
@@ -54,12 +57,16 @@ class KafkaReader:
         self._failure: ExporterError | None = None
         self._guess_bytes: float = FIRST_GUESS_BYTES
         self._finished = self._closing = False
+        self._storing: threading.Thread | None = None
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
         try:
             consumer = Consumer(config.reader(self._settings, self._group, self._heard))
-            consumer.subscribe(list(self._tenants), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+            if self._tenants:  # a target without tenants has nothing to read; an empty subscription is an error
+                consumer.subscribe(
+                    list(self._tenants), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+                )
         except KafkaException as exception:
             raise translate(error_of(exception), f"reading for {self._target}") from None
         return consumer
@@ -223,17 +230,34 @@ class KafkaReader:
         lifted = {lane: self._lift(lane, position) for lane, position in positions.items() if lane in self._assigned}
         if not lifted:
             return
-        try:
-            results = self._consumer.commit(offsets=[self._place(*item) for item in lifted.items()], asynchronous=False)
-            errors = [result.error for result in results or () if result.error is not None]
-        except KafkaException as exception:
-            errors = [error_of(exception)]
+        errors = self._store([self._place(*item) for item in lifted.items()])
         for error in errors:
             if error.code() not in NOT_OURS:
                 raise translate(error, f"committing positions of {self._target}", self._heard.error)
             log.warning("positions_dropped", target=self._target, reason=error.name())
         if not errors:
             self._committed |= lifted
+
+    def _store(self, places: list[TopicPartition]) -> list[KafkaError]:
+        """Commit and return the errors. Without a coordinator librdkafka's call blocks for a whole session time-out, and nothing can
+        interrupt it; so it runs beside us, and we stop waiting. The caller repeats the positions.
+        """
+        errors: list[KafkaError] = []
+
+        def work() -> None:
+            try:
+                results = self._consumer.commit(offsets=places, asynchronous=False)
+                errors.extend(result.error for result in results or () if result.error is not None)
+            except KafkaException as exception:
+                errors.append(error_of(exception))
+
+        if self._storing is None or not self._storing.is_alive():
+            self._storing = threading.Thread(target=work, name="kafka-commit", daemon=True)
+            self._storing.start()
+            self._storing.join(COMMIT_SECONDS)
+            if not self._storing.is_alive():
+                return errors
+        raise BusUnavailable("Kafka: committing positions takes too long", hint="the broker cannot be reached")
 
     def _lift(self, lane: Lane, position: int) -> int:
         after, end = self._ends.get(lane, (-1, -1))
@@ -319,6 +343,8 @@ class KafkaReader:
     def close(self) -> None:
         """Leave the group at once."""
         self._closing = True
+        self._assigned.clear()
+        if self._storing is not None and self._storing.is_alive():
+            return  # the client is in use in there and its broker away: the session time-out ends the membership
         with contextlib.suppress(KafkaException, RuntimeError):
             self._consumer.close()
-        self._assigned.clear()

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 
 from exporter.bus.base import Commit, check_event_sizes
 from exporter.bus.kafka import checkpoints, config
 from exporter.bus.kafka.admin import Admin
-from exporter.bus.kafka.faults import Verdict, error_of, translate, verdict
+from exporter.bus.kafka.faults import OUT_OF_REACH, Verdict, error_of, translate, verdict
 from exporter.bus.kafka.topics import Names
 from exporter.domain.events import EncodedBatch
 from exporter.errors import BusUnavailable, CommitAborted, ExporterError, Fenced
@@ -135,7 +135,8 @@ class KafkaShardWriter:
             return Fenced(
                 failure.message, hint="the producer is finished: reopen, the checkpoint tells what was committed"
             )
-        lost_broker = error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)  # noqa: SLF001
+        heard = self._heard.error  # failed deliveries come as "inconsistent"; why they failed is heard here
+        lost_broker = error.code() in OUT_OF_REACH or (heard is not None and heard.code() in OUT_OF_REACH)
         if isinstance(failure, BusUnavailable) and not lost_broker and error.txn_requires_abort():
             return CommitAborted(failure.message, hint="nothing was written; rewind to the last checkpoint")
         return failure
@@ -176,6 +177,6 @@ def open_writer(settings: KafkaBus, shard: int) -> KafkaShardWriter:
             failure = translate(error, f"taking over shard {shard}", heard.error)
             if verdict(error) is Verdict.RETRY and isinstance(failure, BusUnavailable) and time.monotonic() < deadline:
                 continue
-            release(producer)
+            producer.purge()  # not closed: that would try to abort a transaction it never had; dropping it ends it
             raise failure from None
         return KafkaShardWriter(settings, shard, producer, heard)

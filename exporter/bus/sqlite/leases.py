@@ -103,7 +103,8 @@ class Roster:
         lost = self._held - mine
         share = self._share(view.sessions)
         active = sorted(mine - self._leaving)
-        free = [item for item in self._items if item not in view.holders]
+        # What we lost is finished before it is taken again: by another member, or by us at a later beat.
+        free = [item for item in self._items if item not in view.holders and item not in lost]
         gained = free[: max(0, share - len(active))]
         return Turn(frozenset(gained), frozenset(active[share:]), frozenset(lost))
 

@@ -14,14 +14,15 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 
 from exporter.errors import Finding, RedactionFailed
-from exporter.pipeline.redact.rules import Rule
+from exporter.pipeline.redact.rules import EXACT_LIMIT_BYTES, Rule
 from exporter.pipeline.redact.scan import Hit, Scanner, ScanPattern, best_scanner
 
-#: The exact step looks at most this far from a candidate, to either side. It bounds what a hostile line can cost.
-EXACT_LIMIT_BYTES = 65_536
-#: First tries of the exact step, back and ahead; nearly every match lies within, and a false candidate costs no more.
+#: First try of the walk back; nearly every match starts within it.
 _NEAR_BYTES = 256
-_AHEAD_BYTES = 128
+#: Of a text longer than the limit the stretches that are searched overlap by this much.
+_OVERLAP_BYTES = 4096
+#: Passes after which :meth:`Redactor.settled` gives up. Two are rare, more were never seen outside of tests.
+_MAX_PASSES = 8
 #: Between texts of a block. A line break, which no rule crosses; the longer ones only where texts hold line breaks.
 _SEPARATORS = ("\n", "\n\x00\n", "\n\x01\n", "\n\x00\x02\n", "\n\x03\x01\n")
 
@@ -33,7 +34,7 @@ def mend_surrogates(text: str) -> str:
     r"""Return text that UTF-8 can hold: pairs of surrogates joined, lone ones as U+FFFD. Loki writes labels without UTF-8
     repair and JSON may say ``\ud800``.
     """
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 @dataclass(slots=True, repr=False)
@@ -75,14 +76,13 @@ class Redactor:
             found = _united(found)
         return found
 
-    def _exact(  # noqa: C901 (one loop on purpose: calls would cost more than the work)
-        self, block: bytes, separator: bytes, index: int, hits: Iterable[Hit], found: list[Span]
-    ) -> None:
+    def _exact(self, block: bytes, separator: bytes, index: int, hits: Iterable[Hit], found: list[Span]) -> None:
         """Add the matches of one rule around its candidates, which come in the order of their ends (or starts)."""
         rule = self.rules[index]
         search, group, reach, validate = rule.search.search, rule.group, rule.reach, rule.validate
-        start_known, find = rule.start_known, block.find
+        start_known, ahead, find = rule.start_known, rule.ahead, block.find
         done = 0  # how far this rule is through with the block, so that no stretch is searched twice
+        run_start = run_end = 0  # the stretch of reach characters before the last candidate
         for _, start, end in hits:
             if end <= done:
                 continue
@@ -90,32 +90,25 @@ class Redactor:
                 near = block[end - _NEAR_BYTES : end] if end > _NEAR_BYTES else block[:end]
                 start = end - len(near) + len(near.rstrip(reach))  # noqa: PLW2901
                 if start + _NEAR_BYTES <= end:
-                    start = _far_back(block, end, reach)  # noqa: PLW2901
-            at = max(start, done)
-            stop = find(separator, end - 1, end + _AHEAD_BYTES)
+                    # Without remembering the run, a line of nothing but candidates would cost the square of its length.
+                    start = run_start if run_end >= start else _far_back(block, end, reach)  # noqa: PLW2901
+                run_start, run_end = start, end
+            stop = find(separator, end - 1, end + ahead)
             if stop < 0:
-                stop = _end_of_text(block, separator, end, _AHEAD_BYTES)
-            done = end
+                stop = min(len(block), end + ahead)
+            at = max(start, done)
             while match := search(block, at, stop):
-                if match.end() == stop and stop - end < EXACT_LIMIT_BYTES:
-                    # It may go on beyond the window: look again to the end of the text.
-                    full = _end_of_text(block, separator, end, EXACT_LIMIT_BYTES)
-                    if full != stop:
-                        stop = full
-                        continue
                 first, last = match.span(group)
-                if validate is not None:
-                    used = validate(block[first:last])
-                    if not used:
-                        at = match.start() + 1
-                        if at > end:
-                            break
-                        continue
-                    last = first + used
-                found.append((first, last, index))
-                at = done = last if last > first else first + 1
+                used = last - first if validate is None else validate(block[first:last])
+                if used:
+                    found.append((first, first + used, index))
+                    at = first + used
+                else:
+                    at = match.start() + 1
                 if at >= end:
                     break
+            # No match: nothing begins before `stop`, but what begins near the limit of the search may end beyond it.
+            done = at if match else max(end, stop - _OVERLAP_BYTES) if stop >= end + ahead else stop
 
     def redact(self, texts: Sequence[str], counts: dict[str, int]) -> Redacted:
         """Redact texts, adding to ``counts`` by rule. One text out for each in; line breaks inside a text are kept."""
@@ -158,6 +151,21 @@ class Redactor:
                 counts[rule.name] = counts.get(rule.name, 0) + number
         return Redacted(out, changed)
 
+    def settled(self, texts: Sequence[str], counts: dict[str, int]) -> Redacted:
+        """Redact until nothing is found any more. A mask can be the edge that another match was waiting for (two addresses
+        written without anything between them); on the hot path the exit scan finds those. Raises RedactionFailed.
+        """
+        done = self.redact(texts, counts)
+        rows = list(done.changed)
+        for _ in range(_MAX_PASSES):
+            if not rows:
+                return done
+            again = self.redact([done.texts[row] for row in rows], counts)
+            for row, text in zip(rows, again.texts, strict=True):
+                done.texts[row] = text
+            rows = [rows[position] for position in again.changed]
+        raise RedactionFailed("redaction does not come to an end", hint="a rule takes its own mask for data")
+
     def has_hit(self, text: str) -> bool:
         """Tell whether any rule matches."""
         return bool(self.spans(text.encode(), b"\n"))
@@ -176,13 +184,6 @@ class _OneRule:
 def scan_patterns(rules: Sequence[Rule]) -> list[ScanPattern]:
     """Return what a scanner for these rules has to look for."""
     return [pattern for index, rule in enumerate(rules) for pattern in rule.scan_patterns(index)]
-
-
-def _end_of_text(block: bytes, separator: bytes, end: int, ahead: int) -> int:
-    """Return where the text of a candidate ends, or the limit of the search when that is nearer."""
-    limit = min(len(block), end + ahead)
-    stop = block.find(separator, end - 1, limit)
-    return limit if stop < 0 else stop
 
 
 def _far_back(block: bytes, end: int, reach: bytes) -> int:

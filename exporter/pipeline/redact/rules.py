@@ -3,7 +3,8 @@
 A rule has two patterns. ``scan`` finds candidates in a whole block at memory speed: short, its tail cut (``@x``, not the
 whole address), in the syntax common to Vectorscan and ``re`` (no look-around). ``pattern`` gives the exact span, with look-around, run
 only around a candidate. ``reach`` names the characters that may stand between the start of a match and the end of the
-candidate; walking back over them finds where the exact step has to start.
+candidate; walking back over them finds where the exact step has to start. ``ahead`` says how many bytes after the candidate
+may still belong to a match or decide it, for rules of a fixed shape; the default is all of the text, up to 64 KiB.
 
 Samples are part of a rule: ``match`` texts mark with « » exactly what must be replaced, ``pass`` texts must stay as they
 are. They run at every load, and one that fails refuses the configuration, for a pack that does not do what its author
@@ -32,6 +33,8 @@ from exporter.pipeline.redact.validators import VALIDATORS, Validator
 _EDGE = rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u00[01][0-9A-Fa-f])|(?<=%[0-9A-Fa-f][0-9A-Fa-f]))"
 _MACROS = {b"{{edge}}": _EDGE}
 
+#: The exact step looks at most this far from a candidate, to either side. It bounds what a hostile line can cost.
+EXACT_LIMIT_BYTES = 65_536
 TOKEN_PREFIX = "[redacted-"  # noqa: S105 (not a password: the mark of our own masks)
 
 
@@ -76,6 +79,7 @@ class RuleModel(BaseModel):
     start_known: bool = False
     ignore_case: bool = False
     reach: str = Field(min_length=1)
+    ahead: int = Field(default=EXACT_LIMIT_BYTES, ge=1, le=EXACT_LIMIT_BYTES)
     pattern: str
     validator: str | None = None
     samples: Samples
@@ -105,6 +109,7 @@ class Rule:
     search: re.Pattern[bytes]
     group: int
     reach: bytes
+    ahead: int
     start_known: bool
     validate: Validator | None
     action: Action
@@ -136,6 +141,7 @@ def _compile(model: RuleModel) -> Rule:
         search=search,
         group=search.groupindex.get("value", 0),
         reach=_expand_class(model.reach),
+        ahead=model.ahead,
         start_known=model.start_known,
         validate=VALIDATORS[model.validator] if model.validator else None,
         action=Mask(f"{TOKEN_PREFIX}{model.name}]".encode()),

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from exporter.pipeline.redact.engine import Redactor
+from exporter.pipeline.redact.engine import Redactor, mend_surrogates
 
 #: Keys whose verdict is remembered.
 _MAX_KEYS = 8192
@@ -25,6 +25,7 @@ class ValueRedactor:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._masks = {rule.action.replace(b"").decode() for rule in redactor.rules}
         self._key_masks: dict[str, str | None] = {}
 
     def redact(self, value: Any, counts: dict[str, int]) -> Any:
@@ -32,34 +33,21 @@ class ValueRedactor:
         self._learn_keys(value)
         texts: list[str] = []
         self._collect(value, texts)
-        return self._rebuild(value, iter(self._redactor.redact(texts, counts).texts))
+        return self._rebuild(value, iter(self._redactor.settled(texts, counts).texts))
 
-    def redact_objects(
-        self, objects: Sequence[Mapping[str, str]], counts: dict[str, int]
-    ) -> list[tuple[bytes, bool] | None]:
-        """Return each flat string map as redacted JSON and whether it was changed; None where that cannot be done."""
-        raw = [_encoded(item) for item in objects]
-        done = self._redactor.redact(raw, counts)
+    def redact_objects(self, objects: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[tuple[bytes, bool]]:
+        """Return each flat string map as redacted JSON, and whether it was changed."""
+        sources = [{mend_surrogates(k): mend_surrogates(v) for k, v in item.items()} for item in objects]
+        done = self._redactor.redact([orjson.dumps(source).decode() for source in sources], counts)
         changed = set(done.changed)
-        out: list[tuple[bytes, bool] | None] = []
+        out: list[tuple[bytes, bool]] = []
         for row, text in enumerate(done.texts):
             if row not in changed and "\\" not in text:
                 out.append((text.encode(), False))
             else:
-                out.append(self._object(objects[row], text, changed=row in changed, counts=counts))
+                safe = self.redact(sources[row], {})
+                out.append((orjson.dumps(safe), safe != sources[row]))
         return out
-
-    def _object(
-        self, source: Mapping[str, str], text: str, *, changed: bool, counts: dict[str, int]
-    ) -> tuple[bytes, bool] | None:
-        try:
-            parsed = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            parsed = {}
-        # Two keys may have become the same mask; then the careful way keeps both values.
-        safe = self.redact(parsed if len(parsed) == len(source) else dict(source), counts)
-        encoded = orjson.dumps(safe)
-        return None if self._redactor.has_hit(encoded.decode()) else (encoded, changed or safe != dict(source))
 
     def _learn_keys(self, value: Any) -> None:
         """Find out for every key that is not known yet whether the rules take what stands beside it for a secret."""
@@ -83,7 +71,7 @@ class ValueRedactor:
 
     def _mask_of(self, key: str, value: Any) -> str | None:
         """Return the mask of a value under this key, None when the key is harmless or the value tells nothing."""
-        if value is None or value == "" or type(value) is bool:
+        if value is None or value == "" or type(value) is bool or (type(value) is str and value in self._masks):
             return None
         return self._key_masks[key]
 
@@ -125,14 +113,3 @@ class ValueRedactor:
                 inner = [*before, inner] if type(before) is list else [before, inner]
             out[name] = inner
         return out
-
-
-def _encoded(item: Mapping[str, str]) -> str:
-    try:
-        return orjson.dumps(item).decode()
-    except TypeError:  # a lone surrogate: Loki writes labels without UTF-8 repair
-        return orjson.dumps({_mended(k): _mended(v) for k, v in item.items()}).decode()
-
-
-def _mended(text: str) -> str:
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -58,11 +58,11 @@ def piece_of(
     times, lines = columns.times[low:high], columns.lines[low:high]
     metadata = columns.metadata[low:high] if columns.has_metadata else None
     if query.filters or hidden:
-        keep = [
-            i
-            for i, line in enumerate(lines)
-            if query.keeps(line) and not any(h.start_ns <= times[i] < h.end_ns and h.query.keeps(line) for h in hidden)
-        ]
+        keep = list(range(len(lines)))
+        for passes in query.filters:
+            keep = [i for i in keep if passes(lines[i])]
+        for delete in hidden:
+            keep = [i for i in keep if not (delete.covers(times[i]) and delete.query.keeps(lines[i]))]
         times, lines = [times[i] for i in keep], [lines[i] for i in keep]
         metadata = None if metadata is None else [metadata[i] for i in keep]
     return Piece(stream, source, times, lines, metadata, columns.repeats) if times else None

@@ -237,10 +237,17 @@ class Intake:
             stream.highest_ns = last[0]
             stream.last = (last[0], self._identity(last))
             return len(entries)
-        return sum(self._store_one(tenant, stream, entry, errors, places) for entry in entries)
+        held = _Held(self._limits)
+        return sum(self._store_one(tenant, stream, entry, errors, places, held) for entry in entries)
 
     def _store_one(
-        self, tenant: Tenant, stream: Stream, entry: PushedEntry, errors: list[str], places: list[Columns]
+        self,
+        tenant: Tenant,
+        stream: Stream,
+        entry: PushedEntry,
+        errors: list[str],
+        places: list[Columns],
+        held: _Held,
     ) -> int:
         time_ns, line, metadata = entry
         wanted = self._identity(entry)
@@ -254,18 +261,14 @@ class Intake:
                 f"oldest acceptable timestamp is: {cutoff}', stream: {stream.name}"
             )
             return 0
-        with_metadata = self._limits.metadata_distinguishes
-        if not stream.holds(time_ns, wanted, with_metadata=with_metadata):
+        if not any(wanted in held.blocks(place, time_ns) for place in stream.places()):
             tenant.truth.record(stream.labels, [entry])
         for columns in places:
-            same = [
-                i
-                for i in columns.positions_at(time_ns)
-                if identity(columns.lines[i], columns.metadata[i], with_metadata=with_metadata) == wanted
-            ]
-            if any(columns.blocks[i] == columns.block for i in same):
+            blocks = held.blocks(columns, time_ns)
+            if blocks.get(wanted) == columns.block:
                 continue  # the head block recognises it
-            columns.repeats = columns.repeats or bool(same)
+            columns.repeats = columns.repeats or wanted in blocks
+            blocks[wanted] = columns.block
             columns.add(time_ns, line, metadata, self._limits.block_bytes)
         stream.last = (time_ns, wanted)
         stream.highest_ns = max(stream.highest_ns, time_ns)
@@ -273,6 +276,26 @@ class Intake:
 
     def _identity(self, entry: PushedEntry) -> tuple[str, ...]:
         return identity(entry[1], entry[2], with_metadata=self._limits.metadata_distinguishes)
+
+
+class _Held:
+    """Which entries a stream holds at the nanoseconds of one push, and in which block last: looked up once, so that many
+    entries of one nanosecond do not cost the square of their number.
+    """
+
+    def __init__(self, limits: LokiLimits) -> None:
+        self._with_metadata = limits.metadata_distinguishes
+        self._known: dict[tuple[int, int], dict[tuple[str, ...], int]] = {}
+
+    def blocks(self, columns: Columns, time_ns: int) -> dict[tuple[str, ...], int]:
+        """Return identity → newest block of the entries of one nanosecond."""
+        key = (id(columns), time_ns)
+        if key not in self._known:
+            self._known[key] = {
+                identity(columns.lines[i], columns.metadata[i], with_metadata=self._with_metadata): columns.blocks[i]
+                for i in columns.positions_at(time_ns)
+            }
+        return self._known[key]
 
 
 def _with_level(labels: Mapping[str, str], line: str, metadata: Metadata | None) -> Metadata:

@@ -116,14 +116,6 @@ class Stream:
                 yield columns
         yield from self.chunks
 
-    def holds(self, time_ns: int, wanted: tuple[str, ...], *, with_metadata: bool) -> bool:
-        """Tell whether an entry is stored anywhere."""
-        return any(
-            identity(place.lines[i], place.metadata[i], with_metadata=with_metadata) == wanted
-            for place in self.places()
-            for i in place.positions_at(time_ns)
-        )
-
 
 def repaired(text: str) -> str:
     """Return the text as a reader of Loki's JSON sees it: every byte that is not UTF-8 as U+FFFD."""
@@ -200,6 +192,10 @@ class Hidden:
     start_ns: int
     end_ns: int
     effective_ns: int
+
+    def covers(self, time_ns: int) -> bool:
+        """Tell whether an entry of that time is meant, if it also passes the query's filters."""
+        return self.start_ns <= time_ns < self.end_ns
 
 
 class Tenant:

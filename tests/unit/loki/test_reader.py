@@ -77,7 +77,7 @@ async def test_a_lost_ingester_message_is_found_by_the_count_and_repaired():
     assert bus.units[-1].live.troubles == ()
 
 
-async def test_counted_copies_are_accepted_after_a_read_in_small_pages():
+async def test_counted_copies_are_told_from_lost_lines():
     mini = filled(50, span_ns=2 * HOUR, max_entries=5000)
     for line in list(mini.lines)[:10]:
         mini.push(line.labels, line.time_ns, line.line, source=line.source)
@@ -86,7 +86,7 @@ async def test_counted_copies_are_accepted_after_a_read_in_small_pages():
     assert bus.units[-1].live.troubles == ()
 
 
-async def test_copies_cost_one_comparison_once_the_cell_is_known_to_keep_single_copies():
+async def test_copies_of_retried_pushes_cost_two_questions_a_window_not_small_pages():
     mini = filled(3000, span_ns=2 * HOUR)
     for number in range(200):
         for _ in range(2):
@@ -96,7 +96,7 @@ async def test_copies_cost_one_comparison_once_the_cell_is_known_to_keep_single_
     assert len(mini.requests) < 400
 
 
-async def test_replicas_never_pass_for_single_copies():
+async def test_a_lost_message_is_found_among_replicas_too():
     mini = filled(1500, span_ns=2 * HOUR, message_bytes=100_000)
     mini.limits_yaml = "max_line_size: 4KB\nmax_structured_metadata_size: 0B\nmax_label_names_per_series: 0\n"
     for line in list(mini.lines):

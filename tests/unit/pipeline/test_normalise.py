@@ -1,0 +1,134 @@
+"""Mapping by table: names, types, what stays unmapped, and that the compiled form equals the table's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.pipeline.normalise import FIELD_ALIASES, Normaliser, Plan, label_fields
+
+
+def mapped(document: dict[str, Any], claimed: frozenset[str] = frozenset()) -> dict[str, Any]:
+    return Normaliser().mapper(claimed)(tuple(document), tuple(document.values()))
+
+
+def test_names_and_kind():
+    event = mapped({"msg": "hi", "level": "WARN", "user": "u", "method": "get", "path": "/", "status": "404", "x": 1})
+    assert event == {
+        "message": "hi",
+        "severity.text": "WARN",
+        "severity.number": 13,
+        "user.name": "u",
+        "http.request.method": "GET",
+        "url.path": "/",
+        "http.response.status_code": 404,
+        "kind": "http.request",
+        "unmapped": {"x": 1},
+    }
+
+
+def test_nested_objects_keep_what_is_not_mapped():
+    event = mapped(
+        {"http": {"method": "POST", "status": 200, "bytes": 5}, "user": {"id": 7, "name": "u"}, "o": {"http": 1}}
+    )
+    assert event["http.response.status_code"] == 200
+    assert (event["user.id"], event["user.name"]) == (7, "u")
+    assert event["unmapped"] == {"http": {"bytes": 5}, "o": {"http": 1}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"status": "ok"},
+        {"status": 99},
+        {"status": None},
+        {"status": True},
+        {"method": "GetUser"},
+        {"msg": {"a": 1}},
+        {"msg": 5},
+        {"user": ["a"]},
+        {"src_port": 70_000},
+        {"trace_id": 1},
+        {"http": []},
+        {"http": {}},
+        {"http": {"method": None}},
+    ],
+)
+def test_a_value_that_cannot_be_what_its_key_says_stays_unmapped(document: dict[str, Any]):
+    assert mapped(document) == {"kind": "log", "unmapped": document}
+
+
+def test_first_alias_wins_and_the_other_stays():
+    assert mapped({"username": "b", "user.name": "a"}) == {
+        "user.name": "a",
+        "kind": "log",
+        "unmapped": {"username": "b"},
+    }
+
+
+def test_labels_win_over_lines():
+    labels = {"service_name": "shop", "pod": "p-1", "namespace": "prod", "level": "Error", "job": "x", "host": ""}
+    fields = label_fields(labels)
+    assert fields == {
+        "service.name": "shop",
+        "k8s.pod.name": "p-1",
+        "k8s.namespace.name": "prod",
+        "severity.text": "Error",
+        "severity.number": 17,
+    }
+    assert mapped({"service": "evil", "level": "info"}, frozenset(fields)) == {
+        "kind": "log",
+        "unmapped": {"service": "evil", "level": "info"},
+    }
+
+
+def test_a_line_cannot_set_what_is_the_exporters():
+    own = {
+        "event.id": "x",
+        "tenant.id": "other",
+        "kind": "auth",
+        "policy.id": "p",
+        "late": True,
+        "time": 1,
+        "unmapped": 2,
+    }
+    assert mapped(own) == {"kind": "log", "unmapped": own}
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=4)
+KEYS = (
+    st.sampled_from(sorted(FIELD_ALIASES))
+    | st.text(max_size=4)
+    | st.sampled_from(["http", "user", "'", "\\", '"""', "\n"])
+)
+DOCUMENTS = st.dictionaries(
+    KEYS, SCALARS | st.dictionaries(KEYS, SCALARS, max_size=3) | st.lists(SCALARS, max_size=2), max_size=6
+)
+
+
+def leaves(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(leaves, value.values())) or 1
+    return sum(map(leaves, value)) or 1 if isinstance(value, list) else 1
+
+
+@settings(deadline=None)
+@given(DOCUMENTS)
+def test_nothing_is_lost_and_the_compiled_plan_does_the_same(document: dict[str, Any]):
+    event = mapped(document)
+    added = {"kind", "severity.number"} & set(event)
+    assert sum(leaves(v) for k, v in event.items() if k not in added) == sum(map(leaves, document.values()))
+    normaliser = Normaliser()
+    mapper = normaliser.mapper(frozenset())
+    for _ in range(Plan.COMPILE_AFTER + 3):
+        assert mapper(tuple(document), tuple(document.values())) == event
+
+
+def test_plans_are_bounded():
+    mapper = Normaliser().mapper(frozenset())
+    for number in range(Normaliser.MAX_PLANS * 2):
+        mapper((f"k{number}",), (1,))
+    assert mapper(("k1",), (2,)) == {"kind": "log", "unmapped": {"k1": 2}}
