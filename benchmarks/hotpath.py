@@ -164,7 +164,7 @@ def measure(pipeline: Pipeline, settings: TenantSettings, lines: Lines, runs: in
 
 def _inside(settings: TenantSettings, batches: list[EntryBatch], runs: int) -> dict[str, float]:
     """Time the steps of the pipeline apart, each on the outcome of the one before, page by page."""
-    rules, _, _ = load_rules(settings.redaction, (), "")
+    rules, _, _ = load_rules(settings.redaction, "")
     redactor = Redactor(rules)
     parser, normaliser = LineParser(settings.format), Normaliser()
     to_event = normaliser.mapper(frozenset(("k8s.namespace.name", "k8s.pod.name")))

@@ -243,7 +243,9 @@ class Bus(Protocol):
     def shard_count(self) -> int: ...
 
     def prepare(self, tenants: Sequence[str], targets: Sequence[str]) -> None:
-        """Create what is missing, verify the settings of what exists. Raises ConfigurationError, BusUnavailable."""
+        """Create what is missing, verify the settings of what exists. ``targets``: all that take events of any tenant, not only
+        those of this process: the SQLite bus keeps undelivered events for exactly these. Raises ConfigurationError, BusUnavailable.
+        """
         ...
 
     def check(self) -> list[Finding]:

@@ -21,7 +21,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 from exporter.domain.clock import Clock, SystemClock
@@ -260,18 +259,16 @@ def compile_pipeline(
     tenant: str,
     settings: TenantSettings,
     *,
-    pack_dirs: Sequence[Path] = (),
     identity_key: bytes = b"",
     clock: Clock | None = None,
 ) -> Pipeline:
     """Compile a tenant's pipeline; called once at start and by ``check``.
 
-    ``pack_dirs`` are searched for packs before those that ship; ``identity_key`` is that of the event ids (it names the
-    streams too). Raises ConfigurationError with every finding: unknown packs, patterns that do not compile, samples that
+    ``identity_key`` is that of the event ids (it names the streams too). Raises ConfigurationError with every finding: unknown packs, patterns that do not compile, samples that
     fail.
     """
     path = f"tenants.{tenant}.redaction"
-    rules, digest, findings = load_rules(settings.redaction, pack_dirs, path)
+    rules, digest, findings = load_rules(settings.redaction, path)
     redactor = _COMPILED.get(digest)
     if redactor is None and not findings:
         try:

@@ -107,7 +107,7 @@ def test_probes_and_metrics(running: Processes) -> None:
     wait_until(lambda: installation.probe("service", "/healthz/live") is not None, "the probes answer")
     installation.wait_ready("service")
     feed.push(TENANTS[0], {"job": "a"}, [(time.time_ns(), f"line {i}", None) for i in range(100)])
-    wait_until(lambda: len(hec.ids()) == 100, "all are delivered")
+    hec.wait_stored(100)
     wait_until(lambda: metric(installation, "loki_siem_delivered_events_total") == 100, "and counted")
     assert metric(installation, "loki_siem_loki_entries_total") == 100
     assert metric(installation, "loki_siem_events_total") == 100
@@ -162,7 +162,7 @@ def test_a_target_that_is_down_costs_others_nothing(running: Processes) -> None:
 
     hec = Hec(running, port)
     expected = [event_id for tenant in TENANTS for event_id in feed.ids(tenant)]
-    wait_until(lambda: len(set(hec.ids())) == len(expected), "the dead target has all after its return")
+    hec.wait_stored(len(expected))
     assert service.terminate() == 0
     assert difference(expected, hec.ids()) == Difference()
     assert difference(expected, stored_ids(running.directory / "out")) == Difference()
@@ -190,7 +190,7 @@ def test_near_late_lines_arrive_once_and_marked(running: Processes, record_prope
                 seen_at.setdefault(event_id, now)
             time.sleep(0.1)
     expected = [event_id for tenant in TENANTS for event_id in feed.ids(tenant)]
-    wait_until(lambda: len(set(hec.ids())) == len(expected), "all are delivered")
+    hec.wait_stored(len(expected))
     assert service.terminate() == 0
     assert difference(expected, hec.ids()) == Difference()
     contents = installation.contents()

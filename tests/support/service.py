@@ -48,11 +48,12 @@ Entry = tuple[int, str, Mapping[str, str] | None]
 
 def wait_until(reached: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
     """Return the first true answer. ``what`` says in the failure what did not come; it must hold no payload."""
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while not (answer := reached()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now - started > seconds:
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.05)
+        time.sleep(min(0.05 + (now - started) / 20, 1.0))  # looking costs what the service needs itself
     return answer
 
 
@@ -622,6 +623,10 @@ class Hec(StandIn):
     def ids(self) -> list[str]:
         """Ids of the events it stored, in order."""
         return list(self.control("GET", "ids"))
+
+    def wait_stored(self, count: int) -> None:
+        """Wait until it has stored so many different events."""
+        wait_until(lambda: self.control("GET", "stats")["distinct"] >= count, f"{count} events are at the HEC")
 
 
 def stored_ids(directory: Path) -> list[str]:

@@ -156,22 +156,19 @@ def _builtin_packs() -> Traversable:
     return resources.files("exporter.pipeline.redact") / "packs"
 
 
-def _read_pack(name: str, pack_dirs: Sequence[Path]) -> bytes | None:
-    """Return a pack's text: a file by path, else ``<name>.yaml`` in the given folders, else one that ships."""
+def _read_pack(name: str) -> bytes | None:
+    """Return a pack's text: a file by its path (``….yaml``), else one that ships by its name."""
     as_path = name.endswith((".yaml", ".yml"))
+    if as_path and Path(name).is_file():
+        return Path(name).read_bytes()
     file_name = name if as_path else f"{name}.yaml"
-    for candidate in [*([Path(name)] if as_path else []), *(folder / file_name for folder in pack_dirs)]:
-        if candidate.is_file():
-            return candidate.read_bytes()
     shipped = _builtin_packs() / file_name
     return shipped.read_bytes() if "/" not in file_name and shipped.is_file() else None
 
 
-def known_packs(pack_dirs: Sequence[Path] = ()) -> list[str]:
-    """Return the names of all packs that can be named without a path."""
-    found = {f.name for f in _builtin_packs().iterdir()} | {
-        f.name for d in pack_dirs if d.is_dir() for f in d.iterdir()
-    }
+def known_packs() -> list[str]:
+    """Return the names of the packs that ship."""
+    found = (file.name for file in _builtin_packs().iterdir())
     return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
 
 
@@ -181,7 +178,7 @@ def _validation_findings(path: str, error: ValidationError) -> Iterable[Finding]
         yield Finding(path, f"{where}: {item['msg']}", "Correct the pack file.")
 
 
-def load_rules(names: Sequence[str], pack_dirs: Sequence[Path], path: str) -> tuple[list[Rule], str, list[Finding]]:
+def load_rules(names: Sequence[str], path: str) -> tuple[list[Rule], str, list[Finding]]:
     """Read packs in the given order; the order of rules is their priority where spans overlap.
 
     Returns the rules, a digest of the packs' texts, and every finding (``path``: the key of the configuration).
@@ -190,9 +187,9 @@ def load_rules(names: Sequence[str], pack_dirs: Sequence[Path], path: str) -> tu
     findings: list[Finding] = []
     digest = hashlib.blake2b(digest_size=16)
     for name in names:
-        raw = _read_pack(name, pack_dirs)
+        raw = _read_pack(name)
         if raw is None:
-            cure = f"Known packs: {', '.join(known_packs(pack_dirs))}."
+            cure = f"Known packs: {', '.join(known_packs())}; or the path of a .yaml file."
             findings.append(Finding(path, f"redaction pack {name!r} not found", cure))
             continue
         digest.update(len(raw).to_bytes(8, "big") + raw)

@@ -243,7 +243,7 @@ def pipeline_with(redactor: Redactor) -> Pipeline:
 
 
 def shipped() -> Redactor:
-    return Redactor(load_rules(("eu-pii", "secrets"), (), "")[0])
+    return Redactor(load_rules(("eu-pii", "secrets"), "")[0])
 
 
 def test_one_event_that_cannot_be_redacted_is_held_alone_and_order_is_kept():
