@@ -104,7 +104,8 @@ def prepare_bus(settings: Settings) -> Bus:
     deadline = time.monotonic() + BUS_WAIT_SECONDS
     while True:
         try:
-            bus.prepare(list(settings.tenants), list(settings.targets))
+            # A target without tenants never reads, so events must not be kept for it.
+            bus.prepare(list(settings.tenants), [t for t in settings.targets if settings.tenants_of(t)])
         except BusUnavailable as error:
             if time.monotonic() > deadline:
                 raise
