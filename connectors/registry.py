@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 
 from connectors.base import ConnectorFactory
+from exporter.errors import ConfigurationError, Finding
 
 _BUILT_IN: Mapping[str, str] = {
     "file": "connectors.file:FACTORY",
@@ -19,8 +20,13 @@ _BUILT_IN: Mapping[str, str] = {
 }
 
 
-class ConnectorError(Exception):
-    """A connector is announced but cannot be used; the message names the package that announced it and the cure."""
+class ConnectorError(ConfigurationError):
+    """A connector is announced but cannot be used; the finding names the package that announced it and the cure."""
+
+    def __init__(self, kind: str, package: str, reason: str) -> None:
+        owner = f"package {package}" if package else "this program"
+        cure = f"Update or remove {owner}"
+        super().__init__([Finding(f"connector {kind}", f"{owner} announces it, but {reason}", cure)])
 
 
 class _Factories(Mapping[str, ConnectorFactory]):
@@ -31,11 +37,8 @@ class _Factories(Mapping[str, ConnectorFactory]):
         for point in announced:
             package = point.dist.name if point.dist is not None else "an unknown package"
             if point.name in self._places:
-                _, other = self._places[point.name]
-                raise ConnectorError(
-                    f"package {package} announces the connector kind {point.name!r}, which "
-                    f"{f'package {other}' if other else 'this program'} has already; remove one of them"
-                )
+                other = self._places[point.name][1] or "this program"
+                raise ConnectorError(point.name, package, f"{other} has that kind already")
             self._places[point.name] = (point.value, package)
         self._loaded: dict[str, ConnectorFactory] = {}
 
@@ -53,23 +56,15 @@ class _Factories(Mapping[str, ConnectorFactory]):
 
 
 def _load(kind: str, place: str, package: str) -> ConnectorFactory:
-    owner = f"package {package}" if package else "this program"
     module, _, name = place.partition(":")
     try:
         factory = getattr(importlib.import_module(module), name)
     except Exception as error:  # noqa: BLE001 - code of a foreign package may raise anything while it is imported
-        raise ConnectorError(
-            f"connector {kind!r} of {owner} ({place}) cannot be loaded: {type(error).__name__}; "
-            "update or remove the package"
-        ) from None
+        raise ConnectorError(kind, package, f"{place} cannot be loaded ({type(error).__name__})") from None
     if not isinstance(factory, ConnectorFactory):
-        raise ConnectorError(
-            f"connector {kind!r} of {owner}: {place} is no ConnectorFactory; update or remove the package"
-        )
+        raise ConnectorError(kind, package, f"{place} is no ConnectorFactory")
     if factory.kind != kind:
-        raise ConnectorError(
-            f"connector {kind!r} of {owner}: its factory calls itself {factory.kind!r}; update or remove the package"
-        )
+        raise ConnectorError(kind, package, f"its factory calls itself {factory.kind!r}")
     return factory
 
 

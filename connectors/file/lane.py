@@ -36,11 +36,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """``file``: name of the unfinished file without its ending, empty when there is none; ``previous``: the one before."""
+    """``file``: name of the unfinished file without its ending, empty when there is none."""
 
     last_offset: int = -1
     file: str = ""
-    previous: str = ""
     length: int = 0
     began_ns: int = 0
     v: int = _FORMAT
@@ -192,19 +191,22 @@ class LaneFiles:
         """Return digests of the lines in the newest files, as far back as anything can be handed in again."""
         if self._looked_up is not None and self._looked_up[0] == position:
             return self._looked_up[1]
-        paths = [self._path(position.file, PART)] if position.file else []
-        if position.previous:
-            paths.append(self._path(position.previous, FINAL))
         lines: set[bytes] = set()
         left = LOOK_BACK_BYTES
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for path in self._newest_first():
+            if left <= 0:
+                break
+            with path.open("rb") as file:
                 size = path.stat().st_size
                 file.seek(max(0, size - left))
                 lines.update(_digest(line.rstrip(b"\n")) for line in file)
-                left -= min(left, size)
+                left -= size
         self._looked_up = (position, lines)
         return lines
+
+    def _newest_first(self) -> list[Path]:
+        files = self._directory.glob(f"{_literal(self._prefix)}*{FINAL}*")
+        return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
     def _begin(self, position: Position, first_offset: int, now_ns: int) -> Position:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -256,7 +258,7 @@ class LaneFiles:
 
 
 def _finished(position: Position) -> Position:
-    return replace(position, file="", previous=position.file, length=0)
+    return replace(position, file="", length=0)
 
 
 def _digest(line: bytes) -> bytes:

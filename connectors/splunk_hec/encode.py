@@ -17,7 +17,7 @@ import orjson
 
 from connectors.base import Record, Rejection
 from connectors.splunk_hec.settings import SplunkHecSettings
-from exporter.domain.events import HEAD_ID, time_ns_of
+from exporter.domain.events import HEAD_ID, time_digits_of
 
 #: A canonical event holds at least its head and one key; ``{}`` would be blank to some releases of Splunk (code 13).
 _MIN_EVENT_BYTES = 60
@@ -65,20 +65,22 @@ class Envelopes:
             "index": settings.index,
         }
         constant = orjson.dumps({key: value for key, value in keys.items() if value is not None})
-        middle = b"," + constant[1:-1].replace(b"%", b"%%") + b',"event":'
-        # Microseconds with exactly six digits, from the integer and never through a float: Splunk keeps no more, and
-        # tells seconds from milliseconds by magnitude, so the decimal point must be there.
-        self._format = b'{"time":%d.%06d' + middle
-        self._format_negative = b'{"time":-%d.%06d' + middle
+        self._middle = b"," + constant[1:-1] + b',"event":'
 
     def head(self, value: bytes) -> bytes:
-        """Return what precedes an event in its envelope. Raises ValueError when it is no canonical event."""
+        """Return what precedes an event in its envelope. Raises ValueError when it is no canonical event.
+
+        Time has microseconds, exactly six digits, and never goes through a float: Splunk keeps no more, and tells seconds
+        from milliseconds by magnitude, so the decimal point must be there.
+        """
         if not value.startswith(HEAD_ID) or not value.endswith(b"}") or len(value) < _MIN_EVENT_BYTES:
             raise ValueError("not a canonical event")
-        micros = time_ns_of(value) // 1000
-        if micros < 0:
-            return self._format_negative % divmod(-micros, 1_000_000)
-        return self._format % divmod(micros, 1_000_000)
+        digits = time_digits_of(value)
+        if len(digits) > 9 and digits.isdigit():
+            return b'{"time":' + digits[:-9] + b"." + digits[-9:-3] + self._middle
+        micros = int(digits) // 1000
+        sign = b"-" if micros < 0 else b""
+        return b'{"time":%b%d.%06d%b' % (sign, *divmod(abs(micros), 1_000_000), self._middle)
 
     def encode(self, records: Sequence[Record]) -> tuple[Encoded, list[Rejection]]:
         """Encode what can be sent; what Splunk would misread is rejected here already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,8 @@ class HeldBytes:
         self._lock = threading.Lock()
         self._lanes: dict[Lane, int] = {}
         self._total = 0
+        #: What one lane may hold at present; set by the poller, and batches stay below it, or they would never fill.
+        self.share_bytes = sys.maxsize
 
     @property
     def total(self) -> int:

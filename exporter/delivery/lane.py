@@ -97,7 +97,9 @@ class LaneWorker:
         await parts.opened.wait()
         while True:
             self.state = "idle"
-            pending = await self._buffer.take(parts.gate.size.max_bytes, parts.gate.size.max_records)
+            # Half of the share: about a third of what is held are Python's own bytes.
+            bound = min(parts.gate.size.max_bytes, parts.held.share_bytes // 2)
+            pending = await self._buffer.take(bound, parts.gate.size.max_records)
             if not pending:
                 return
             while pending:

@@ -164,6 +164,7 @@ class Poller:
         """Pause lanes that hold enough, resume those at half of it."""
         self.assigned = lanes = reader.assigned()
         full, held = self._lane_bytes(), self._held
+        held.share_bytes = full
         if self._quiet or held.total + MIN_POLL_BYTES > self._memory_bytes:
             wanted = lanes
         else:

@@ -1,4 +1,4 @@
-"""A strict stand-in for Splunk's HTTP Event Collector, as measured on Splunk 10.4 (``docs``: HEC contract).
+"""A strict stand-in for Splunk's HTTP Event Collector, as probed on Splunk 10.4 by third parties.
 
 It keeps to what others forgive: it answers 200 to an unknown key and silently drops the rest, skips an object without
 event when it has fields, counts code 7 from one and all other codes from zero, keeps the events before a refused one, and
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import signal
 import ssl
 from collections import deque
@@ -27,43 +26,13 @@ import orjson
 from isal import isal_zlib
 
 from exporter.domain.events import HEAD_ID
+from exporter.sandbox.hec_rules import TEXT, Refused, Rules, id_of, objects
 from exporter.sandbox.http import Request, Response, Server
 
-_KEYS = frozenset({"event", "time", "host", "source", "sourcetype", "index", "fields"})
 _EVENT_PATHS = frozenset(
     {"/services/collector", "/services/collector/event", "/services/collector/1.0", "/services/collector/event/1.0"}
 )
 _HEALTH_PATHS = frozenset({"/services/collector/health", "/services/collector/health/1.0"})
-_TEXT = {
-    0: (200, "Success"),
-    2: (401, "Token is required"),
-    3: (401, "Invalid authorization"),
-    4: (403, "Invalid token"),
-    1: (403, "Token disabled"),
-    5: (400, "No data"),
-    6: (400, "Invalid data format"),
-    7: (400, "Incorrect index"),
-    8: (500, "Internal server error"),
-    9: (503, "Server is busy"),
-    10: (400, "Data channel is missing"),
-    11: (400, "Invalid data channel"),
-    12: (400, "Event field is required"),
-    13: (400, "Event field cannot be blank"),
-    14: (400, "ACK is disabled"),
-    15: (400, "Error in handling indexed fields"),
-    16: (400, "Query string authorization is not enabled"),
-    17: (200, "HEC is healthy"),
-    18: (503, "HEC is unhealthy, queues are full"),
-    19: (503, "HEC is unhealthy, ack service unavailable"),
-    20: (503, "HEC is unhealthy, queues are full, ack service unavailable"),
-    21: (400, "Invalid token"),
-    22: (400, "Token disabled"),
-    23: (503, "Server is shutting down"),
-    24: (200, "HEC queue is nearing capacity"),
-    25: (200, "Ack channel is nearing capacity"),
-    26: (429, "HEC queue is at capacity"),
-    27: (429, "Ack channel is at capacity"),
-}
 _HTML = b"<!doctype html><html><head><title>%d %b</title></head><body><h1>%b</h1></body></html>"
 
 
@@ -96,17 +65,7 @@ class Stats:
     accepted: int = 0
     accepted_bytes: int = 0
     wire_bytes: int = 0
-    skipped: int = 0
-    dropped: int = 0
     answers: dict[str, int] = field(default_factory=dict)
-
-
-class _Refused(Exception):
-    """One event is refused: HEC code and zero-based number."""
-
-    def __init__(self, code: int, number: int) -> None:
-        super().__init__(code)
-        self.code, self.number = code, number
 
 
 class StandInHec:
@@ -125,14 +84,12 @@ class StandInHec:
         store: Path | None = None,
     ) -> None:
         self.token, self.use_ack, self.max_content_length, self.fast = token, use_ack, max_content_length, fast
-        self.indexes = None if indexes is None else frozenset(indexes)
+        self.rules = Rules(None if indexes is None else frozenset(indexes))
         self.disabled_tokens: set[str] = set()
         self.stats = Stats()
         self.accepted: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.faults: deque[Fault] = deque()
-        #: Ids of events that are refused whenever they come, with the code for it.
-        self.bad_ids: dict[str, int] = {}
         #: Added to the number of the refused event in answers; None leaves it out. Real servers and proxies do both.
         self.number_offset: int | None = 0
         self._keep_events, self._keep_ids = keep_events, keep_ids
@@ -203,7 +160,7 @@ class StandInHec:
         return 10 if self.use_ack and not channel else 0
 
     def _answer(self, code: int, number: int | None = None, retry_after: str | None = None) -> Response:
-        status, text = _TEXT[code]
+        status, text = TEXT[code]
         self.stats.answers[str(code)] = self.stats.answers.get(str(code), 0) + 1
         response = _json(status, code, text, number)
         if retry_after is not None:
@@ -264,8 +221,8 @@ class StandInHec:
             return self._store_fast(body)
         good: list[Any] = []
         try:
-            stopped = self._examine(islice(_objects(body), most), good)
-        except _Refused as refused:
+            stopped = self.rules.examine(islice(objects(body), most), good)
+        except Refused as refused:
             self._keep(good)
             shift = self.number_offset
             number = None if shift is None else refused.number + (refused.code == 7) + shift
@@ -273,43 +230,12 @@ class StandInHec:
         self._keep(good)
         return self._answer(5 if stopped and not good else 0)
 
-    def _examine(self, objects: Iterable[tuple[Any, bool]], good: list[Any]) -> bool:
-        """Collect the events to store; return True when an unknown key ended the reading. Raises _Refused."""
-        for number, (value, error) in enumerate(objects):
-            if error or not isinstance(value, dict):
-                raise _Refused(6, number)
-            if not _KEYS.issuperset(value):
-                self.stats.dropped += 1
-                return True
-            if "event" not in value and "fields" in value:
-                self.stats.skipped += 1
-                continue
-            if (code := self._code_of(value)) is not None:
-                raise _Refused(code, number)
-            good.append(value)
-        return False
-
-    def _code_of(self, value: dict[str, Any]) -> int | None:
-        """Return the code that refuses an envelope, or None."""
-        if "event" not in value:
-            return 12
-        event = value["event"]
-        if event is None or event is False:
-            return 6
-        if isinstance(event, str) and not event.strip():
-            return 13
-        if not _is_time(value.get("time")) or not _is_flat(value.get("fields")):
-            return 15
-        if self.indexes is not None and value.get("index", "main") not in self.indexes:
-            return 7
-        return self.bad_ids.get(_id_of(event)) if self.bad_ids else None
-
     def _keep(self, envelopes: Sequence[dict[str, Any]]) -> None:
         lines = [orjson.dumps(value) for value in envelopes]
         self.stats.accepted += len(lines)
         self.stats.accepted_bytes += sum(map(len, lines))
         if self._keep_ids:
-            self.accepted.extend(_id_of(value.get("event")) for value in envelopes)
+            self.accepted.extend(id_of(value.get("event")) for value in envelopes)
         if self._keep_events:
             self.events.extend(envelopes)
         self._write(b"".join([line + b"\n" for line in lines]))
@@ -331,10 +257,14 @@ class StandInHec:
 
     # --- control ------------------------------------------------------------------------------------------------------
 
+    def _further_counts(self) -> dict[str, int]:
+        ids, rules = self.accepted, self.rules
+        return {"ids": len(ids), "distinct": len(set(ids)), "skipped": rules.skipped, "dropped": rules.dropped}
+
     def _control(self, request: Request) -> Response:
         what = request.path.removeprefix("/sandbox/")
         if what == "stats":
-            return _plain_json(asdict(self.stats) | {"distinct": len(set(self.accepted)), "ids": len(self.accepted)})
+            return _plain_json(asdict(self.stats) | self._further_counts())
         if what == "ids":
             return _plain_json(self.accepted)
         if what == "faults" and request.method == "POST":
@@ -363,59 +293,6 @@ def _plain(request: Request) -> bytes:
         return isal_zlib.decompress(request.body, wbits=31)
     except isal_zlib.error:  # type: ignore[misc]  # an exception, whatever its stub says
         raise _Coding(400) from None
-
-
-def _objects(body: bytes) -> Iterable[tuple[Any, bool]]:
-    """Read concatenated objects, with or without white space between them; ``(None, True)`` ends the broken ones."""
-    lines = body.split(b"\n")
-    try:  # one object a line is what everybody sends, and orjson is ten times as fast
-        values = [orjson.loads(line) for line in lines if line.strip()]
-    except orjson.JSONDecodeError:
-        yield from _objects_slowly(body)
-        return
-    if len(values) == 1 and isinstance(values[0], list):
-        values = values[0]
-    for value in values:
-        yield value, False
-
-
-def _objects_slowly(body: bytes) -> Iterable[tuple[Any, bool]]:
-    text, decoder, at = body.decode("utf-8", "replace"), json.JSONDecoder(), 0
-    while True:
-        while at < len(text) and text[at].isspace():
-            at += 1
-        if at >= len(text):
-            return
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except ValueError:
-            yield None, True
-            return
-        yield value, False
-
-
-def _id_of(event: Any) -> str:
-    return str(event.get("event.id", "")) if isinstance(event, dict) else ""
-
-
-def _is_time(value: Any) -> bool:
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return True
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _is_flat(fields: Any) -> bool:
-    """Tell whether indexed fields are a flat object; arrays of scalars are taken."""
-    if fields is None:
-        return True
-    if not isinstance(fields, dict):
-        return False
-    scalars = (v for value in fields.values() for v in (value if isinstance(value, list) else [value]))
-    return not any(isinstance(v, dict | list) for v in scalars)
 
 
 def _json(status: int, code: int, text: str, number: int | None = None) -> Response:

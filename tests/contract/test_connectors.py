@@ -67,7 +67,7 @@ class HecHarness:
         self._hec.faults.clear()
 
     def refused_event(self) -> bytes:
-        self._hec.bad_ids[f"{BAD:032x}"] = 6
+        self._hec.rules.bad_ids[f"{BAD:032x}"] = 6
         return make_event(BAD)
 
 

@@ -58,7 +58,7 @@ async def test_nothing_is_lost_and_duplicates_are_counted(tmp_path, lanes, bad, 
         numbers += range(100 * partition, 100 * partition + count)
     keys = hec_settings(batch_max_records=batch_records, max_dead_letter_ratio=1.0)
     async with hec_and_connector(tmp_path, settings=keys) as (hec, connector):
-        hec.bad_ids = dict.fromkeys(ids(bad), code)
+        hec.rules.bad_ids = dict.fromkeys(ids(bad), code)
         hec.number_offset = 0 if named else None
         hec.faults.extend(replace(fault) for fault in faults)  # the stand-in counts them down
         engine = build_engine(bus, connector, target_settings=connector._settings)
@@ -81,7 +81,7 @@ async def test_one_bad_event_among_a_thousand(tmp_path):
     bus = MemoryBus()
     bus.append(LANE, events(1000))
     async with hec_and_connector(tmp_path, settings=hec_settings()) as (hec, connector):
-        hec.bad_ids = {ids([421])[0]: 6}
+        hec.rules.bad_ids = {ids([421])[0]: 6}
         await deliver_all(build_engine(bus, connector, target_settings=connector._settings))
         assert hec.accepted == ids(n for n in range(1000) if n != 421)
         assert [(x.offset, x.code) for x in bus.letters.letters] == [(421, "hec_6")]
@@ -110,18 +110,18 @@ async def test_a_wrong_configuration_pauses_until_it_is_mended(tmp_path, wrong):
     bus = MemoryBus()
     bus.append(LANE, events(50))
     async with hec_and_connector(tmp_path, settings=hec_settings()) as (hec, connector):
-        right = (hec.token, hec.indexes)
+        right = (hec.token, hec.rules.indexes)
         if wrong == "token":
             hec.token = "another"
         else:
-            hec.indexes = frozenset({"elsewhere"})
+            hec.rules.indexes = frozenset({"elsewhere"})
         engine = build_engine(bus, connector, target_settings=connector._settings)
         stop, finish = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(engine.run(stop, finish))
         expected = "unauthorized" if wrong == "token" else "misconfigured"
         await until(lambda: engine.snapshot()["breakers"].get(expected) == "open")
         assert "HEC code" in engine.snapshot()["last_error"]
-        hec.token, hec.indexes = right
+        hec.token, hec.rules.indexes = right
         finish.set()
         await running
         assert hec.accepted == ids(range(50))

@@ -35,7 +35,9 @@ def lane(tmp_path, tenant="acme", partition=0):
 
 
 def numbers(tmp_path, pattern="*.ndjson*"):
-    return [number_of(line) for file in sorted((tmp_path / "out").rglob(pattern)) for line in file.read_bytes().splitlines()]
+    return [
+        number_of(line) for file in sorted((tmp_path / "out").rglob(pattern)) for line in file.read_bytes().splitlines()
+    ]
 
 
 async def test_names_and_rotation_by_size(tmp_path):

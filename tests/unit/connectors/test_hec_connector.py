@@ -54,7 +54,7 @@ async def test_requests_stay_below_the_limit(tmp_path):
 async def test_the_bad_event_alone_is_refused(tmp_path, code, position, gzip):
     async with hec_and_connector(tmp_path, settings={"gzip": gzip}) as (hec, connector):
         await connector.open()
-        hec.bad_ids[ids([position])[0]] = code
+        hec.rules.bad_ids[ids([position])[0]] = code
         refused, duplicates = await deliver_fully(connector, make_batch(events(3)))
         assert (refused, duplicates) == ([position], 0)
         assert hec.accepted == ids(n for n in range(3) if n != position)
@@ -64,7 +64,7 @@ async def test_many_bad_events(tmp_path):
     async with hec_and_connector(tmp_path) as (hec, connector):
         await connector.open()
         bad = {0, 1, 2, 50, 51, 99}
-        hec.bad_ids = dict.fromkeys(ids(bad), 6)
+        hec.rules.bad_ids = dict.fromkeys(ids(bad), 6)
         refused, _ = await deliver_fully(connector, make_batch(events(100)))
         assert set(refused) == bad
         assert hec.accepted == ids(n for n in range(100) if n not in bad)
@@ -75,7 +75,7 @@ async def test_a_bad_event_without_a_usable_number_is_found_by_halving(tmp_path,
     async with hec_and_connector(tmp_path) as (hec, connector):
         await connector.open()
         hec.number_offset = shift
-        hec.bad_ids = {ids([77])[0]: 6}
+        hec.rules.bad_ids = {ids([77])[0]: 6}
         refused, duplicates = await deliver_fully(connector, make_batch(events(100)))
         assert refused == [77]
         assert set(hec.accepted) == set(ids(n for n in range(100) if n != 77))
@@ -95,7 +95,7 @@ async def test_a_single_event_refused_for_its_index_is_refused_once_only(tmp_pat
     async with hec_and_connector(tmp_path) as (hec, connector):
         await connector.open()
         await connector.deliver(make_batch(events(3)))
-        hec.bad_ids = dict.fromkeys(ids([3, 4]), 7)
+        hec.rules.bad_ids = dict.fromkeys(ids([3, 4]), 7)
         result = await connector.deliver(make_batch([event(3)], start=3))
         assert [r.code for r in result.rejected] == ["hec_7"]
         with pytest.raises(TargetMisconfigured):

@@ -41,9 +41,28 @@ def test_a_broken_one_is_named_when_it_is_used(name, value, words):
     with pytest.raises(ConnectorError, match=words) as caught:
         found[name]
     assert name in str(caught.value)
-    assert "update or remove" in str(caught.value)
+    assert "Update or remove" in str(caught.value)
 
 
 def test_two_packages_cannot_have_one_kind():
-    with pytest.raises(ConnectorError, match="has already"):
+    with pytest.raises(ConnectorError, match="that kind already"):
         _Factories({"file": "connectors.file:FACTORY"}, [point("file", "x:Y")])
+
+
+def test_an_installed_package_is_found_and_named(tmp_path, monkeypatch):
+    """As pip leaves it: a module and its entry points, on the path."""
+    (tmp_path / "outsider.py").write_text(
+        "from connectors.base import ConnectorFactory, TargetSettings\n"
+        "FACTORY = ConnectorFactory('outsider', TargetSettings, lambda settings, context: None)\n"
+    )
+    info = tmp_path / "outsider_connectors-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outsider-connectors\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[loki_siem.connectors]\noutsider = outsider:FACTORY\nbroken = outsider:MISSING\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = factories()
+    assert found["outsider"].kind == "outsider"
+    with pytest.raises(ConnectorError, match="package outsider-connectors"):
+        found["broken"]
