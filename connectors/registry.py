@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 
-from connectors.base import ConnectorFactory
+from connectors.base import ConnectorFactory, TargetSettings
 from exporter.errors import ConfigurationError, Finding
 
 _BUILT_IN: Mapping[str, str] = {
@@ -74,3 +74,27 @@ def factories() -> Mapping[str, ConnectorFactory]:
     Raises ConnectorError, here for two packages with one kind, at look-up for a package that cannot be loaded.
     """
     return _Factories(_BUILT_IN, metadata.entry_points(group=ConnectorFactory.GROUP))
+
+
+class _SettingsModels(Mapping[str, type[TargetSettings]]):
+    """Kind → settings model; a connector is imported when a target uses it, so a broken one harms no other."""
+
+    def __init__(self) -> None:
+        self._factories = factories()
+
+    def __getitem__(self, kind: str) -> type[TargetSettings]:
+        return self._factories[kind].settings
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in tuple(self._factories)  # Mapping's own would import it to see
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._factories)
+
+    def __len__(self) -> int:
+        return len(self._factories)
+
+
+def settings_models() -> Mapping[str, type[TargetSettings]]:
+    """Return the settings model of every installed connector, for the settings loader. Look-up raises ConnectorError."""
+    return _SettingsModels()

@@ -12,15 +12,14 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
 from connectors.base import ConnectorContext, TargetError
-from connectors.registry import factories
+from connectors.registry import factories, settings_models
 from exporter.bus import create_bus
 from exporter.bus.base import Assignment, Bus
 from exporter.delivery.engine import TargetEngine
@@ -48,28 +47,9 @@ NEAR_BYTES_PER_TENANT = 5_000_000
 BUS_WAIT_SECONDS = 60.0
 
 
-class _SettingsModels(Mapping[str, type[BaseModel]]):
-    """Kind → settings model; a connector is imported when a target uses it, so a broken one harms no other."""
-
-    def __init__(self) -> None:
-        self._factories = factories()
-
-    def __getitem__(self, kind: str) -> type[BaseModel]:
-        return self._factories[kind].settings
-
-    def __contains__(self, kind: object) -> bool:
-        return kind in set(self._factories)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._factories)
-
-    def __len__(self) -> int:
-        return len(self._factories)
-
-
 def load(config_path: Path) -> Settings:
     """Load a configuration with the settings models of the connectors that it uses. Raises ConfigurationError."""
-    return load_settings(config_path, _SettingsModels())
+    return load_settings(config_path, settings_models())
 
 
 def worker_name(role: str) -> str:

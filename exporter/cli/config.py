@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,36 +20,11 @@ ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="The configur
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-class _TargetModels(Mapping[str, Any]):
-    """Kind → settings model; a connector is imported when a configuration uses it, so a broken one harms no other."""
-
-    def __init__(self) -> None:
-        from connectors.registry import factories  # noqa: PLC0415 - looks at every installed package
-
-        self._factories = factories()
-
-    def __getitem__(self, kind: str) -> type[BaseModel]:
-        from connectors.registry import ConnectorError  # noqa: PLC0415
-
-        try:
-            return self._factories[kind].settings
-        except ConnectorError as error:
-            reason, _, cure = str(error).partition("; ")
-            raise ConfigurationError([Finding(f"targets (kind {kind})", reason, f"{cure.capitalize()}.")]) from None
-
-    def __contains__(self, kind: object) -> bool:
-        return kind in list(self._factories)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._factories)
-
-    def __len__(self) -> int:
-        return len(self._factories)
-
-
 def target_models() -> Mapping[str, type[BaseModel]]:
     """Return the settings model of every installed connector. Look-up raises ConfigurationError for a broken one."""
-    return _TargetModels()
+    from connectors.registry import settings_models  # noqa: PLC0415 - looks at every installed package
+
+    return settings_models()
 
 
 def read_settings(path: Path, *, policies: bool) -> Settings:

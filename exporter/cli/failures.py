@@ -43,11 +43,10 @@ def _message_and_hint(error: Exception) -> tuple[str, str]:
 
 def _text_is_safe(error: Exception) -> bool:
     from connectors.base import TargetError  # noqa: PLC0415 - loaded already whenever one was raised
-    from connectors.registry import ConnectorError  # noqa: PLC0415
     from exporter.domain.checkpoints import CheckpointError  # noqa: PLC0415
     from exporter.domain.secrets import SecretError  # noqa: PLC0415
 
-    return isinstance(error, TargetError | ConnectorError | SecretError | CheckpointError)
+    return isinstance(error, TargetError | SecretError | CheckpointError)
 
 
 def _where(error: Exception) -> str:

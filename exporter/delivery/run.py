@@ -108,7 +108,8 @@ class TargetRun:
                     self._parts.stats.last_error = ""
                     self._parts.opened.set()
                     return
-            log.warning("target_not_open", target=self._parts.target, **describe(failure))
+            if (suppressed := self._parts.limited.ready("target_not_open")) is not None:
+                log.warning("target_not_open", target=self._parts.target, suppressed=suppressed, **describe(failure))
             if self._parts.gate.breakers.closed:
                 await self._clock.sleep(self._parts.retry.pause(1, failure.retry_after_seconds))
 

@@ -8,7 +8,8 @@ from collections import deque
 
 class ByteBudget:
     """First come, first served. An item larger than the whole budget passes when nothing else is held, so it can never
-    block for ever; memory is then bounded by that one item."""
+    block for ever; memory is then bounded by that one item.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes

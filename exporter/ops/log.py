@@ -90,7 +90,7 @@ def configure(level: str = "info", style: str = "auto") -> None:
     threading.excepthook = lambda args: _log_unhandled(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _log_unhandled(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+def _log_unhandled(kind: type[BaseException], error: BaseException | None, _trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
     fields = describe(error) if error is not None else {"error": kind.__name__}

@@ -16,24 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bus_contents import Difference, difference, kafka_messages, kafka_topics
+from tests.support.feed import Feed
 from tests.support.planted import Planted, make_secret, planted
-from tests.support.service import (
-    SQLITE_BUS,
-    Difference,
-    Feed,
-    Hec,
-    Installation,
-    Processes,
-    Program,
-    StandIn,
-    difference,
-    kafka_bus,
-    kafka_messages,
-    kafka_topics,
-    processes,
-    stand_in_loki,
-    wait_until,
-)
+from tests.support.programs import Hec, Processes, Program, StandIn, processes, stand_in_loki, wait_until
+from tests.support.service import SQLITE_BUS, Installation, kafka_bus
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -173,7 +160,8 @@ def test_no_secret_leaves(running: Processes, bus: dict) -> None:
     left = everything_that_left(installation, hec)
     assert service.terminate() == 0
     left["service.err"] = service.err.read_bytes()
-    assert leaks([*pushed.values(), quoted], left) == Counter()
+    found = leaks([*pushed.values(), quoted], left)  # by itself: a failing assertion would print its arguments
+    assert found == Counter()
     # That nothing was found must not come from nothing having been there.
     contents = installation.contents()
     assert difference(expected, contents.ids("acme")) == Difference()

@@ -49,6 +49,14 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoki]:
         yield loki
 
 
+@pytest.fixture(scope="module")
+def impatient_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoki]:
+    """An answer above 4 MiB never reaches the frontend, which then waits for the query's timeout, a minute by default."""
+    overrides = {"limits_config": {"query_timeout": "2s"}, "query_range": {"max_retries": 1}}
+    with running_loki(tmp_path_factory.mktemp("impatient"), ingesters=3, overrides=overrides) as loki:
+        yield loki
+
+
 class Pushed:
     """Pushes to one tenant of a Loki and remembers what was accepted."""
 
@@ -162,6 +170,15 @@ async def test_fat_lines_beside_small_ones(cell: RealLoki):
     bus = await pushed.read()
     assert pushed.holds(bus) == (0, 0, 0)
     assert not bus.units[-1].live.troubles
+
+
+async def test_fat_lines_of_many_streams_at_once(impatient_cell: RealLoki):
+    """Every ingester's message is small enough, but together they pass the limit between querier and frontend."""
+    pushed = Pushed(impatient_cell)
+    base_ns = seconds_ago(60)
+    for stream in range(130):
+        pushed.push({"job": "fat", "app": str(stream)}, [(base_ns + stream * 1000, "fat " + "y" * 60_000, {})])
+    assert pushed.holds(await pushed.read()) == (0, 0, 0)
 
 
 async def test_a_hundred_thousand_lines_within_one_millisecond(cell: RealLoki):

@@ -8,26 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bus_contents import Difference, assert_exactly_once, difference
+from tests.support.feed import Feed, Traffic
 from tests.support.kafka import free_port
-from tests.support.service import (
-    SQLITE_BUS,
-    Difference,
-    Feed,
+from tests.support.programs import (
     Hec,
-    Installation,
     Processes,
     Program,
-    Traffic,
-    assert_exactly_once,
-    difference,
-    kafka_bus,
-    pid_of,
     processes,
     resident_bytes,
     stand_in_loki,
     stored_ids,
     wait_until,
 )
+from tests.support.service import SQLITE_BUS, Installation, kafka_bus, pid_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -174,6 +168,48 @@ def test_a_target_that_is_down_costs_others_nothing(running: Processes) -> None:
     assert code == 0, printed
     assert difference(expected, stored_ids(running.directory / "late")) == Difference()
     assert_exactly_once(installation.contents(), feed)
+
+
+def test_the_end_does_not_wait_for_a_hung_target(running: Processes) -> None:
+    """SIGTERM ends the service within its deadline; what the target did not acknowledge is delivered by the next run."""
+    hec = Hec(running)
+    installation, feed = install(running, SQLITE_BUS, {"soc": hec.target()})
+    hec.control("POST", "faults", json=[{"hang": True, "times": 1000}])
+    service = installation.start("service", drain_deadline_seconds=2)
+    installation.wait_ready("service")
+    for tenant in TENANTS:
+        feed.push(tenant, {"job": "a"}, [(time.time_ns() + i, f"line {i}", None) for i in range(100)])
+    wait_until(
+        lambda: hec.control("GET", "stats")["requests"] > 1, "deliveries under way"
+    )  # the first one is the probe
+    assert service.terminate() == 0
+    assert hec.ids() == []
+    hec.control("POST", "faults/clear")
+    code, printed = installation.drain(seconds=120)
+    assert code == 0, printed
+    assert difference([i for tenant in TENANTS for i in feed.ids(tenant)], hec.ids()) == Difference()
+
+
+def test_a_full_bus_pauses_reading_and_loses_nothing(running: Processes) -> None:
+    """Undelivered events reach the bound of the bus: Loki is the buffer until the target is back."""
+    port = free_port()
+    (running.directory / "hec.token").write_text("stand-in-of-the-tests")
+    down = {"kind": "splunk_hec", "url": f"http://127.0.0.1:{port}", "token_file": "hec.token", "retry_max_seconds": 1}
+    installation, feed = install(running, {**SQLITE_BUS, "retention_bytes": 3_000_000}, {"soc": down})
+    service = installation.start("service")
+    installation.wait_ready("service")
+    for tenant in TENANTS:
+        start_ns = time.time_ns() - 10**9
+        feed.push(tenant, {"job": "bulk"}, [(start_ns + i, f"{i} {PAYLOAD}", None) for i in range(1500)])
+    installation.wait_logged(service, "commit_refused")
+    assert sum(live.events for live in installation.lives().values()) < feed.count
+
+    hec = Hec(running, port)
+    hec.wait_stored(feed.count)
+    assert service.terminate() == 0
+    expected = [event_id for tenant in TENANTS for event_id in feed.ids(tenant)]
+    assert difference(expected, hec.ids()) == Difference()
+    assert sum(live.events for live in installation.lives().values()) == feed.count
 
 
 def test_near_late_lines_arrive_once_and_marked(running: Processes, record_property: pytest.RecordProperty) -> None:

@@ -13,14 +13,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from exporter.bus import create_bus
 from exporter.bus.base import Bus
 from exporter.settings.model import KafkaBus, SqliteBus
 from tests.support import kafka as kafka_support
+from tests.support.loki_cell import loki_binary
 
 BusSettings = SqliteBus | KafkaBus
 MakeBus = Callable[..., Bus]
+
+# How fast an example runs says more about the machine's load than about our code.
+settings.register_profile("loaded machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded machine")
+
+
+def pytest_report_header() -> list[str]:
+    """Say at once what runs on the real thing and what on stand-ins."""
+    loki = loki_binary()
+    return [f"real Loki: {loki or 'none (set LOKI_BIN or put loki on PATH); the stand-in only'}"]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

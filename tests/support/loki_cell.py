@@ -33,14 +33,15 @@ _FRONT = "distributor,query-scheduler,query-frontend,querier,compactor"
 
 def loki_binary() -> str | None:
     """Return the path of a Loki binary, or None: then tests marked ``loki`` skip with :data:`MISSING`."""
-    return os.environ.get("LOKI_BIN") or shutil.which("loki")
+    found = os.environ.get("LOKI_BIN") or shutil.which("loki")
+    return found and str(Path(found).resolve())
 
 
 class _Process:
     """One Loki process with its own ports, directory and log."""
 
-    def __init__(self, name: str, target: str, home: Path) -> None:
-        self.name, self.target, self.home = name, target, home
+    def __init__(self, name: str, target: str, store: Path) -> None:
+        self.name, self.target, self.store, self.home = name, target, store, store / name
         self.http_port, self.grpc_port, self.gossip_port = free_port(), free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +64,11 @@ class _Process:
         config_path.write_text(yaml.safe_dump(dict(config)))
         command = [binary, f"-config.file={config_path}", f"-target={self.target}"]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen([*command, f"-ingester.lifecycler.ID={self.name}"], stdout=log, stderr=log)
+            # Newer releases ignore the configured directory of the store and take the working directory instead
+            # (storage_config.use_thanos_objstore is on; older ones do not know that key), so both are the same.
+            self._process = subprocess.Popen(
+                [*command, f"-ingester.lifecycler.ID={self.name}"], stdout=log, stderr=log, cwd=self.store
+            )
 
     @property
     def alive(self) -> bool:
@@ -104,11 +109,11 @@ class RealLoki:
         block_bytes: int = 262_144,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        self._directory = directory
+        self._directory = directory = directory.resolve()
         self._settings = {"replication": replication, "block_bytes": block_bytes}
         self._overrides = overrides or {}
-        self.front = _Process("front", _FRONT if ingesters else "all", directory / "front")
-        self.ingesters = [_Process(f"ingester-{n}", "ingester", directory / f"ingester-{n}") for n in range(ingesters)]
+        self.front = _Process("front", _FRONT if ingesters else "all", directory)
+        self.ingesters = [_Process(f"ingester-{n}", "ingester", directory) for n in range(ingesters)]
 
     @property
     def url(self) -> str:
@@ -148,8 +153,8 @@ class RealLoki:
             httpx.post(f"{process.url}/flush", timeout=START_SECONDS).raise_for_status()
 
     def _config(self, process: _Process) -> dict[str, Any]:
-        chunks = str(self._directory / "chunks")
         gossip = {"bind_addr": [HOST], "bind_port": process.gossip_port, "advertise_addr": HOST}
+        rules = str(self._directory / "rules")
         scheduler = f"{HOST}:{self.front.grpc_port}"
         seeds = [f"{HOST}:{p.gossip_port}" for p in self.processes]
         config: dict[str, Any] = {
@@ -167,7 +172,7 @@ class RealLoki:
                 "instance_addr": HOST,
                 "compactor_address": self.front.url,
                 "replication_factor": self._settings["replication"],
-                "storage": {"filesystem": {"chunks_directory": chunks, "rules_directory": chunks + "-rules"}},
+                "storage": {"filesystem": {"chunks_directory": str(self._directory), "rules_directory": rules}},
                 "ring": {"kvstore": {"store": "memberlist" if self.ingesters else "inmemory"}},
             },
             "ingester": {

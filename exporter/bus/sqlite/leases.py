@@ -89,7 +89,7 @@ class Roster:
     def _renew(self, now_ms: int) -> _View:
         """Write our heartbeat and forget the dead. An expiry far ahead comes from a clock since set back: dead as well."""
         db = self._db
-        late = (self._name, now_ms, now_ms + 2 * TTL_MS)
+        late = (self._name, now_ms, now_ms + TTL_MS + HEARTBEAT_MS)
         db.execute("DELETE FROM members WHERE roster=? AND (expires_ms < ? OR expires_ms > ?)", late)
         db.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", (self._name, self._session, now_ms + TTL_MS))
         db.execute(

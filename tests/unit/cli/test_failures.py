@@ -28,7 +28,11 @@ def caught(error: Exception) -> Exception:
         (BusUnavailable("bus is away", hint="start it"), 1, "error: bus is away\nhint: start it\n"),
         (SecretError("file x is empty"), 1, "error: file x is empty\n"),
         (TargetUnavailable("no answer", hint="wait"), 1, "error: no answer; wait\n"),
-        (ConnectorError("package p is broken"), 1, "error: package p is broken\n"),
+        (
+            ConnectorError("odd", "p", "it is broken"),
+            2,
+            "connector odd\n      package p announces it, but it is broken\n      → Update or remove package p\n",
+        ),
         (OSError(28, "No space left on device", "out/a"), 1, "error: out/a: No space left on device\n"),
         (
             ConfigurationError([Finding("a.b", "is odd", "Mend it.", 3)]),

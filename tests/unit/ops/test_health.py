@@ -20,7 +20,7 @@ def test_probes_answer_with_their_status() -> None:
         assert httpx.get(f"{base}/healthz/ready").status_code == 503
         assert httpx.get(f"{base}/metrics").text == "x 1\n"
         assert httpx.get(f"{base}/healthz/none").status_code == 404
-        with pytest.raises(ConfigurationError, match="service.listen"):
+        with pytest.raises(ConfigurationError, match=r"service\.listen"):
             HealthServer(f"127.0.0.1:{server.port}", {}, lambda: (b"", ""))
     finally:
         server.stop()
