@@ -1,6 +1,8 @@
 """What ``make test`` runs: one real Kafka for the whole run, then pytest over both cores.
 
-Arguments go to pytest. Tests that kill a broker start their own.
+Arguments go to pytest. Tests that kill a broker start their own. A test that fails beside others is run once more alone, because
+some kill and pause processes and a starved machine is not what they ask about; what fails twice fails the run, and the
+first failure stays in the output.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from tests.support.kafka import KafkaMissingError, KafkaServer
 
 #: Most tests wait for processes rather than compute, so more workers than cores pay.
 WORKERS = 4
+TESTS_FAILED = 1  # pytest's exit code
 
 
 def main() -> int:
@@ -28,8 +31,13 @@ def main() -> int:
             except KafkaMissingError as error:
                 print(f"no real Kafka: {error}", file=sys.stderr)  # the fixture decides whether that fails the run
         try:
-            command = [sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", *sys.argv[1:]]
-            return subprocess.run(command, env=environment, check=False).returncode
+            pytest = [sys.executable, "-m", "pytest", *sys.argv[1:]]
+            parallel = [*pytest, "-n", str(WORKERS), "--dist", "loadfile"]
+            code = subprocess.run(parallel, env=environment, check=False).returncode
+            if code == TESTS_FAILED:
+                print("\nthe tests that failed, once more and alone:", flush=True)
+                code = subprocess.run([*pytest, "--last-failed"], env=environment, check=False).returncode
+            return code
         finally:
             if server is not None:
                 server.stop()
