@@ -18,7 +18,7 @@ _TIME_START = _ID_END + len(HEAD_TIME)
 
 def encode_head(event_id_hex: str, time_ns: int) -> bytes:
     """Return the fixed head of an event including the comma that its other keys follow."""
-    return b'{"event.id":"%b","time":%d,' % (event_id_hex.encode(), time_ns)
+    return f'{{"event.id":"{event_id_hex}","time":{time_ns},'.encode()
 
 
 def event_id_of(value: bytes) -> str:

@@ -7,7 +7,7 @@ under ``unmapped``; nothing is lost or renamed twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from exporter.pipeline.parse import Keys
@@ -113,17 +113,21 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 
 #: Keys and values of a line → the event's own members.
 Mapper = Callable[[Keys, tuple[Any, ...]], dict[str, Any]]
-#: Values of a line → its canonical members and the rest.
-Build = Callable[[tuple[Any, ...]], tuple[dict[str, Any], dict[str, Any]]]
+#: For every key that may hold an object to be mapped: the keys of that object, None where it is something else.
+Shape = tuple[Keys | None, ...]
+#: Values of a line → the event's own members.
+Build = Callable[[tuple[Any, ...]], dict[str, Any]]
 
 
 class Plan:
     """Where the values of one tuple of keys go. ``claimed``: canonical names that something else sets already."""
 
-    #: A plan used this often gets a function of its own. Making one costs as much as some hundred uses save.
+    #: A shape used this often gets a function of its own. Making one costs as much as some hundred uses save.
     COMPILE_AFTER = 64
+    #: Functions for one tuple of keys (lines that differ in the keys of their inner objects).
+    MAX_COMPILED = 16
 
-    __slots__ = ("_uses", "apply", "checks", "keys", "mapped", "nested")
+    __slots__ = ("_compiled", "_inner_at", "_uses", "checks", "event", "keys", "mapped", "nested")
 
     def __init__(self, keys: Keys, prefix: str, claimed: frozenset[str]) -> None:
         best: dict[str, tuple[int, int]] = {}
@@ -132,7 +136,7 @@ class Plan:
             if target and target not in claimed and (target not in best or rank < best[target][0]):
                 best[target] = (rank, position)
         self.keys = keys
-        self.mapped = {position: target for target, (_, position) in best.items()}
+        self.mapped = dict(sorted((p, t) for t, (_, p) in best.items()))
         self.checks = tuple((name, _CHECKS[name]) for name in self.mapped.values() if name in _CHECKS)
         taken = claimed.union(best)
         #: Plans of objects in the line, for example of ``http``.
@@ -141,18 +145,18 @@ class Plan:
             for position, key in enumerate(keys)
             if key in _CONTAINERS and not prefix
         )
-        #: Canonical members and the rest of a line's values; a value that cannot be what its key says is in the rest.
-        self.apply: Build = self._by_table
-        self._uses = 0
+        self._inner_at = tuple(keys.index(name) for name, _ in self.nested)
+        self._compiled: dict[Shape, Build] = {}
+        self._uses: dict[Shape, int] = {}
+        #: The event's own members of a line's values.
+        self.event: Build = self._by_shape
 
     def origin(self, target: str) -> str:
         """Return the key that a canonical name came from."""
         return next(self.keys[position] for position, name in self.mapped.items() if name == target)
 
-    def _by_table(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-        self._uses += 1
-        if self._uses == self.COMPILE_AFTER and self.keys:
-            self.apply = self._compiled()
+    def split(self, values: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return canonical members and the rest; a value that cannot be what its key says is in the rest."""
         event: dict[str, Any] = {}
         rest: dict[str, Any] = {}
         for position, value in enumerate(values):
@@ -170,28 +174,124 @@ class Plan:
                     event[name] = value
         return event, rest
 
-    def _compiled(self) -> Build:
-        """Return a function that does the same with two dictionary displays, six times faster; it leaves to the table what
-        fails a check. As in ``dataclasses`` its source is made of names only, each written by ``repr``, so no key can be
-        anything but a string in it.
+    def _by_table(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        event, rest = self.split(values)
+        for name, inner_plans in self.nested:
+            inner = rest.get(name)
+            if type(inner) is dict and inner:
+                _map_inner(event, rest, name, inner_plans[tuple(inner)].split(inner.values()))
+        _finish(event)
+        if rest:
+            event["unmapped"] = rest
+        return event
+
+    def _by_shape(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        """Use, make, or do without the function for the keys of this line's inner objects."""
+        shape: Shape = tuple([tuple(v) if type(v) is dict else None for v in map(values.__getitem__, self._inner_at)])
+        build = self._compiled.get(shape)
+        if build is not None:
+            return build(values)
+        if self.keys and len(self._compiled) < self.MAX_COMPILED:
+            if len(self._uses) > self.MAX_COMPILED:
+                self._uses.clear()
+            uses = self._uses[shape] = self._uses.get(shape, 0) + 1
+            if uses >= self.COMPILE_AFTER:
+                build = self._compiled[shape] = self._compile(shape)
+                if len(self._compiled) == 1:
+                    self.event = build
+        return self._by_table(values)
+
+    def _compile(self, shape: Shape) -> Build:
+        """Return a function that does the same as the table with one dictionary display, five times faster. It leaves to
+        the table what fails a check, and other shapes to :meth:`_by_shape`.
         """
-        names = [f"v{position}" for position in range(len(self.keys))]
-        mapped = ", ".join(f"{target!r}: {names[p]}" for p, target in self.mapped.items())
-        rest = ", ".join(f"{key!r}: {names[p]}" for p, key in enumerate(self.keys) if p not in self.mapped)
-        scope: dict[str, Any] = {"by_table": self._by_table, "not_scalar": _NOT_SCALAR}
-        lines = [f"{', '.join(names)}, = values"]
-        for position, target in self.mapped.items():
-            if target in _CHECKS:
-                scope[f"check{position}"] = _CHECKS[target]
-                lines.append(f"if v{position}.__class__ in not_scalar: return by_table(values)")
-                lines.append(f"v{position} = check{position}(v{position})")
-                lines.append(f"if v{position} is None: return by_table(values)")
-            else:
-                lines.append(f"if v{position}.__class__ in not_scalar: return by_table(values)")
-        lines.append(f"return {{{mapped}}}, {{{rest}}}")
-        exec("def apply(values):\n    " + "\n    ".join(lines), scope)  # noqa: S102 (see above)
-        build: Build = scope["apply"]
-        return build
+        source = _Source(self._by_table, self._by_shape)
+        source.unpack("v", len(self.keys), "values")
+        inner: dict[int, tuple[_PlanCache, Keys]] = {}
+        for position, (_, plans), keys in zip(self._inner_at, self.nested, shape, strict=True):
+            source.expect(f"v{position}", keys)
+            if keys is not None:
+                inner[position] = plans, keys
+        mapped = {position: target for position, target in self.mapped.items() if position not in inner}
+        source.take(mapped, "v")
+        rest = {position: f"v{position}" for position in range(len(self.keys)) if position not in mapped}
+        for position, (plans, keys) in inner.items():
+            plan, prefix = plans[keys], f"v{position}_"
+            if plan.mapped:
+                source.unpack(prefix, len(keys), f"v{position}.values()")
+                source.take(plan.mapped, prefix)
+                left = {key: f"{prefix}{p}" for p, key in enumerate(keys) if p not in plan.mapped}
+                rest[position] = _display(left)
+                if not left:
+                    del rest[position]
+        return source.build({self.keys[position]: value for position, value in rest.items()})
+
+
+def _display(members: dict[str, str]) -> str:
+    """Return the source of a dictionary of keys and variables."""
+    return "{" + ", ".join(f"{key!r}: {variable}" for key, variable in members.items()) + "}"
+
+
+class _Source:
+    """The source of a function that maps lines of one shape. As in ``dataclasses`` it is made of our own variables and of
+    names each written by ``repr``, so no key of a line can be anything but a string in it.
+    """
+
+    def __init__(self, by_table: Build, by_shape: Build) -> None:
+        self._lines: list[str] = []
+        self._event: dict[str, str] = {}
+        self._scope: dict[str, Any] = {
+            "not_scalar": _NOT_SCALAR,
+            "severity": _SEVERITY_OF.get,
+            "by_table": by_table,
+            "by_shape": by_shape,
+        }
+
+    def unpack(self, prefix: str, count: int, values: str) -> None:
+        """Give the values names: the prefix and their position."""
+        self._lines.append(", ".join(f"{prefix}{position}" for position in range(count)) + f", = {values}")
+
+    def expect(self, variable: str, keys: Keys | None) -> None:
+        """Check that a value is an object of these keys, or none at all."""
+        wrong = f"type({variable}) is dict"
+        if keys is not None:
+            self._scope[f"keys_{variable}"] = keys
+            wrong = f"type({variable}) is not dict or tuple({variable}) != keys_{variable}"
+        self._lines.append(f"if {wrong}: return by_shape(values)")
+
+    def take(self, mapped: dict[int, str], prefix: str) -> None:
+        """Check values by position and note them as members of the event. Nearly all are texts, which one comparison
+        tells; only where one is not, each is looked at.
+        """
+        variables = {target: f"{prefix}{position}" for position, target in mapped.items()}
+        texts = {t: v for t, v in variables.items() if t not in _CHECKS or _CHECKS[t] is _text}
+        others = [(t, v) for t, v in variables.items() if t not in texts]
+        if texts:
+            self._lines.append(f"if not ({''.join(f'type({v}) is ' for v in texts.values())}str):")
+            for target, variable in texts.items():
+                wrong = f"type({variable}) is not str" if target in _CHECKS else f"type({variable}) in not_scalar"
+                self._lines.append(f"    if {wrong}: return by_table(values)")
+        for target, variable in others:
+            self._scope[f"check_{variable}"] = _CHECKS[target]
+            self._lines.append(f"if type({variable}) in not_scalar: return by_table(values)")
+            self._lines.append(f"{variable} = check_{variable}({variable})")
+            self._lines.append(f"if {variable} is None: return by_table(values)")
+        self._event |= variables
+
+    def build(self, rest: dict[str, str]) -> Build:
+        """Return the function; see :func:`_finish` for what it adds."""
+        last = {"kind": repr(_kind(self._event))} | ({"unmapped": _display(rest)} if rest else {})
+        level = self._event.get("severity.text")
+        if level is not None:
+            self._lines.append(f"number = severity({level})")
+            self._lines.append(f"if type({level}) is not str: {level} = str({level})")
+            self._lines.append(
+                f"if number is not None: return {_display(self._event | {'severity.number': 'number'} | last)}"
+            )
+        self._lines.append(f"return {_display(self._event | last)}")
+        exec("def event(values):\n    " + "\n    ".join(self._lines), self._scope)  # noqa: S102 (see the class)
+        function: Build = self._scope["event"]
+        return function
 
 
 class _PlanCache(dict[Keys, Plan]):
@@ -228,16 +328,7 @@ class Normaliser:
         plans = self._caches.setdefault(claimed, _PlanCache("", claimed, self.MAX_PLANS))
 
         def apply(keys: Keys, values: tuple[Any, ...]) -> dict[str, Any]:
-            plan = plans[keys]
-            event, rest = plan.apply(values)
-            for name, inner_plans in plan.nested:
-                inner = rest.get(name)
-                if type(inner) is dict and inner:
-                    _map_inner(event, rest, name, inner_plans[tuple(inner)].apply(tuple(inner.values())))
-            _finish(event)
-            if rest:
-                event["unmapped"] = rest
-            return event
+            return plans[keys].event(values)
 
         return apply
 
@@ -264,10 +355,15 @@ def _finish(event: dict[str, Any]) -> None:
             event["severity.number"] = number
         if type(level) is not str:
             event["severity.text"] = str(level)
+    event["kind"] = _kind(event)
+
+
+def _kind(event: Container[str]) -> str:
+    """Return what an event with these keys tells of."""
     is_request = "http.request.method" in event and (
         "http.response.status_code" in event or "url.path" in event or "url.full" in event
     )
-    event["kind"] = "http.request" if is_request else "log"
+    return "http.request" if is_request else "log"
 
 
 def label_fields(labels: dict[str, Any]) -> dict[str, Any]:

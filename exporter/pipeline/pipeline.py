@@ -15,12 +15,13 @@ Any exception on the way holds back the one event that caused it, never its neig
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any
 
 from exporter.domain.clock import Clock, SystemClock
@@ -49,12 +50,23 @@ class _Part:
     """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back."""
 
     keys: list[bytes] = field(default_factory=list)
-    heads: list[bytes] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
+    times_ns: list[int] = field(default_factory=list)
+    shared: list[bytes] = field(default_factory=list)  # members that many events have in common
+    bodies: list[bytes] = field(default_factory=list)
     hit: list[bool] = field(default_factory=list)
     declined: int = 0
     redactions: dict[str, int] = field(default_factory=dict)
+
+    def drop_held(self, held_ids: list[bytes]) -> None:
+        """Drop the events that are held back from the columns, adding their ids to ``held_ids``."""
+        if all(self.bodies):
+            return
+        held_ids += [event_id for event_id, body in zip(self.ids, self.bodies, strict=True) if not body]
+        columns: tuple[list[Any], ...] = (self.keys, self.ids, self.times_ns, self.shared)
+        for column in columns:
+            column[:] = compress(column, self.bodies)
+        self.bodies = [body for body in self.bodies if body]
 
 
 class Pipeline:
@@ -83,6 +95,15 @@ class Pipeline:
         """Return the events of a batch, in order. Never raises for bad data: an event that cannot be redacted safely is
         in ``held_ids``.
         """
+        collecting = gc.isenabled()
+        gc.disable()  # an event's dictionaries live for some microseconds; collecting among them finds nothing
+        try:
+            return self._process_batch(batch)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _process_batch(self, batch: EntryBatch) -> EncodedBatch:
         out = EncodedBatch(self.tenant, self.policy_id)
         common = members(
             {
@@ -95,12 +116,14 @@ class Pipeline:
         )
         totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
         for part in self._parts([s for s in batch.streams if len(s)], common):
-            for key, head, body, event_id in zip(part.keys, part.heads, part.bodies, part.ids, strict=True):
-                if body:
-                    out.keys.append(key)
-                    out.values.append(head + body[1:])
-                else:
-                    out.held_ids.append(event_id)
+            part.drop_held(out.held_ids)
+            out.keys += part.keys
+            out.values += [
+                encode_head(event_id.hex(), time_ns) + shared + body[1:]
+                for event_id, time_ns, shared, body in zip(
+                    part.ids, part.times_ns, part.shared, part.bodies, strict=True
+                )
+            ]
             totals["parse_declined"] += part.declined
             totals["redacted"] += sum(part.hit)
             for name, number in part.redactions.items():
@@ -135,7 +158,7 @@ class Pipeline:
         except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
             first, second = _halves(streams)
             if not second:
-                return [_Part(keys=[b""], heads=[b""], bodies=[b""], ids=list(first[0].event_ids), hit=[False])]
+                return [_Part([b""], list(first[0].event_ids), [0], [b""], [b""], [False])]
         return self._parts(first, common) + self._parts(second, common)
 
     def _process(self, streams: list[StreamEntries], common: bytes) -> _Part:
@@ -158,42 +181,49 @@ class Pipeline:
         before = common + shared.encoded
         plain = before + b'"loki.structured_metadata":{},'
         extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
-        to_event = self._normaliser.mapper(shared.claimed)
+        to_event, parse = self._normaliser.mapper(shared.claimed), self._lines.parse
+        is_kept = self._settings.original == "always"
         base, hit = len(part.ids), part.hit
-        add_head, add_body = part.heads.append, part.bodies.append
+        members_of = [plain] * len(texts)
         for index, text in enumerate(texts):
-            event = self._event(text, to_event, part, stream.lines[index] if hit[base + index] else None)
-            tail = plain
+            try:
+                parsed = parse(text)
+                if parsed is not None:
+                    event = to_event(*parsed)
+                else:
+                    event = self._unparsed(text, to_event, part, stream.lines[index] if hit[base + index] else None)
+            except OverBound:
+                event = self._over_bound(text)
+            if is_kept:
+                event["event.original"] = text
             if extras is not None and (extra := extras[index]) is not NO_METADATA:
-                tail = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
+                members_of[index] = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
                 hit[base + index] |= extra.redacted
                 if extra.fields:
                     _add_metadata(event, extra.fields, shared.claimed)
-            add_body(encode_body(event))
-            add_head(encode_head(stream.event_ids[index].hex(), stream.times_ns[index]) + tail)
+            part.bodies.append(encode_body(event))
         part.ids += stream.event_ids
+        part.times_ns += stream.times_ns
+        part.shared += members_of
         part.keys += [shared.key] * len(texts)
         if shared.redacted:
             hit[base : base + len(texts)] = [True] * len(texts)
 
-    def _event(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
-        """Return an event's own keys. ``text`` is the redacted line, ``original`` the line when that is another."""
-        keep = self._settings.original
-        try:
-            parsed = self._lines.parse(text)
-            if parsed is not None:
-                event = to_event(*parsed)
-            elif original is not None and original.lstrip()[:1] == "{" and (parsed := self._lines.parse(original)):
-                event = self._values.redact(to_event(*parsed), {})
-            else:
-                event = {"kind": "log", "message": text}
-                part.declined += self._lines.is_declined(text)
-        except OverBound:
-            event = {"kind": "log", "message": text, "metadata.is_truncated": True}
-            if keep != "never":
-                event["message"], event["event.original"] = text[:_MESSAGE_CHARS], text
-        if keep == "always":
-            event["event.original"] = text
+    def _unparsed(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
+        """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
+        Raises OverBound.
+        """
+        if original is not None and original.lstrip()[:1] == "{" and (parsed := self._lines.parse(original)):
+            safe: dict[str, Any] = self._values.redact(to_event(*parsed), {})
+            return safe
+        part.declined += self._lines.is_declined(text)
+        return {"kind": "log", "message": text}
+
+    def _over_bound(self, text: str) -> dict[str, Any]:
+        """Return the own keys of an event whose line is too large to be parsed."""
+        event: dict[str, Any] = {"kind": "log", "message": text, "metadata.is_truncated": True}
+        if self._settings.original != "never":
+            event["message"], event["event.original"] = text[:_MESSAGE_CHARS], text
         return event
 
     def _exit_scan(self, part: _Part) -> None:

@@ -299,7 +299,10 @@ async def test_the_index_lists_streams_labels_and_values(loki: LokiUnderTest, ba
     await loki.push(({"job": "a", "pod": "1"}, [(base, "x")]), ({"job": "b"}, [(base, "y")]))
     window = {"start": base - SECOND, "end": base + SECOND}
     series = await loki.get("/loki/api/v1/series", **{"match[]": '{job=~".+"}'}, **window)
-    assert sorted(series.json()["data"], key=str) == [{"job": "a", "pod": "1"}, {"job": "b"}]
+    assert sorted(series.json()["data"], key=lambda labels: sorted(labels.items())) == [
+        {"job": "a", "pod": "1"},
+        {"job": "b"},
+    ]
     assert (await loki.get("/loki/api/v1/labels", **window)).json()["data"] == ["job", "pod"]
     assert (await loki.get("/loki/api/v1/label/job/values", **window)).json()["data"] == ["a", "b"]
 

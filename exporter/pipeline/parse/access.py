@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import compress
 
 from exporter.pipeline.parse import MAX_LINE_CHARS, OverBound, Parsed
 
@@ -37,6 +38,6 @@ def parse_access(line: str) -> Parsed | None:
         raise OverBound
     values = match.groups()
     if "-" in values or None in values:
-        present = [(key, value) for key, value in zip(_KEYS, values, strict=True) if value is not None and value != "-"]
-        return tuple(key for key, _ in present), tuple(value for _, value in present)
+        present = [value is not None and value != "-" for value in values]
+        return tuple(compress(_KEYS, present)), tuple(compress(values, present))
     return _KEYS, values

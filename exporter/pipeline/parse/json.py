@@ -33,7 +33,9 @@ def parse_json(line: str) -> Parsed | None:
     # Shorter lines have no room for so many members (`"":1,`).
     if len(line) > 5 * MAX_KEYS and count_keys(document) > MAX_KEYS:
         raise OverBound
-    if line.count("{") + line.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
+    # Counted from the first inner one on, for most of a line is before it (-1, where there is none, is the last character).
+    inner = line.count("{", line.find("{", 1)) + line.count("[", line.find("["))
+    if inner >= MAX_DEPTH and _depth(document) > MAX_DEPTH:
         raise OverBound
     if not _is_whole(line, document):
         return parse_json_slowly(line)

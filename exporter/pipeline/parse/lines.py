@@ -23,7 +23,8 @@ class LineParser:
         """Return the fields of a line, or None: it is text. Raises OverBound."""
         wanted = self._wanted
         if wanted == "auto":
-            if line[:1] == "{" or line.lstrip()[:1] == "{":
+            first = line[:1]
+            if first == "{" or (first.isspace() and line.lstrip()[:1] == "{"):
                 return parse_json(line)
             if looks_like_logfmt(line):
                 return self._logfmt.parse(line)

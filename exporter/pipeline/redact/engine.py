@@ -8,6 +8,7 @@ after the other: the second would see the masks of the first. A text without a h
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -54,6 +55,8 @@ class Redactor:
     def __init__(self, rules: Sequence[Rule], scanner: Scanner | None = None) -> None:
         self.rules = tuple(rules)
         self.scanner = scanner or best_scanner(scan_patterns(rules))
+        self._replace = [rule.action.replace for rule in rules]
+        self._fixed = [rule.action.fixed for rule in rules]
 
     def alone(self, index: int) -> Redactor:
         """Return a redactor in which only one rule acts."""
@@ -80,15 +83,15 @@ class Redactor:
         """Add the matches of one rule around its candidates, which come in the order of their ends (or starts)."""
         rule = self.rules[index]
         search, group, reach, validate = rule.search.search, rule.group, rule.reach, rule.validate
-        start_known, ahead, find = rule.start_known, rule.ahead, block.find
+        start_known, ahead, find, add = rule.start_known, rule.ahead, block.find, found.append
         done = 0  # how far this rule is through with the block, so that no stretch is searched twice
         run_start = run_end = 0  # the stretch of reach characters before the last candidate
         for _, start, end in hits:
             if end <= done:
                 continue
             if not start_known:
-                near = block[end - _NEAR_BYTES : end] if end > _NEAR_BYTES else block[:end]
-                start = end - len(near) + len(near.rstrip(reach))  # noqa: PLW2901
+                low = end - _NEAR_BYTES if end > _NEAR_BYTES else 0
+                start = low + len(block[low:end].rstrip(reach))  # noqa: PLW2901
                 if start + _NEAR_BYTES <= end:
                     # Without remembering the run, a line of nothing but candidates would cost the square of its length.
                     start = run_start if run_end >= start else _far_back(block, end, reach)  # noqa: PLW2901
@@ -99,10 +102,11 @@ class Redactor:
             at = max(start, done)
             while match := search(block, at, stop):
                 first, last = match.span(group)
-                used = last - first if validate is None else validate(block[first:last])
-                if used:
-                    found.append((first, first + used, index))
-                    at = first + used
+                if validate is not None:
+                    last = first + validate(block[first:last])
+                if last > first:
+                    add((first, last, index))
+                    at = last
                 else:
                     at = match.start() + 1
                 if at >= end:
@@ -122,11 +126,10 @@ class Redactor:
         gap = len(separator)
         sizes = map(len, texts) if block.isascii() else [len(text.encode()) for text in texts]
         ends = list(accumulate(map(gap.__add__, sizes)))
-        replace = [rule.action.replace for rule in self.rules]
-        tally = [0] * len(self.rules)
         out = list(texts)
         changed: list[int] = []
         pieces: list[bytes] = []
+        replace, fixed = self._replace, self._fixed
         at = limit = row = 0
         for first, last, index in spans:
             if first >= limit:
@@ -139,16 +142,14 @@ class Redactor:
                 pieces = []
             if last > limit - gap:
                 raise RedactionFailed("a rule matches across texts", hint="mend its pattern")
-            pieces.append(raw[at:first])
-            pieces.append(replace[index](raw[first:last]))
-            tally[index] += 1
+            pieces += raw[at:first], fixed[index] or replace[index](raw[first:last])
             at = last
         pieces.append(raw[at : limit - gap])
         # A span never cuts a UTF-8 sequence: patterns take whole ones (tested); should a foreign pack do it, replace.
         out[row] = b"".join(pieces).decode("utf-8", "replace")
-        for rule, number in zip(self.rules, tally, strict=True):
-            if number:
-                counts[rule.name] = counts.get(rule.name, 0) + number
+        for index, number in sorted(Counter(map(itemgetter(2), spans)).items()):
+            name = self.rules[index].name
+            counts[name] = counts.get(name, 0) + number
         return Redacted(out, changed)
 
     def settled(self, texts: Sequence[str], counts: dict[str, int]) -> Redacted:

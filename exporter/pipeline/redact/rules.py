@@ -41,6 +41,11 @@ TOKEN_PREFIX = "[redacted-"  # noqa: S105 (not a password: the mark of our own m
 class Action(Protocol):
     """What a rule does with the text it found."""
 
+    @property
+    def fixed(self) -> bytes | None:
+        """What stands in the place of every text; None when that depends on the text."""
+        ...
+
     def replace(self, text: bytes) -> bytes:
         """Return what stands in its place. Must contain no line break, quote, backslash, blank or ``=``, so that what
         is around it still parses.
@@ -55,6 +60,10 @@ class Mask:
     """
 
     token: bytes
+
+    @property
+    def fixed(self) -> bytes:
+        return self.token
 
     def replace(self, text: bytes) -> bytes:  # noqa: ARG002 (a mask tells nothing of the text)
         return self.token

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -136,3 +137,20 @@ def test_texts_that_hold_every_separator():
 
 def test_surrogates_are_mended():
     assert mend_surrogates("a\ud83d\ude00b\ud800") == "a\U0001f600b�"
+
+
+class _Size:
+    """An action that depends on the text."""
+
+    fixed = None
+
+    def replace(self, text: bytes) -> bytes:
+        return b"<%d>" % len(text)
+
+
+def test_an_action_may_depend_on_the_text():
+    sizes = Redactor([replace(rule, action=_Size()) for rule in rules()])
+    counts: dict[str, int] = {}
+    done = sizes.redact(["a", "from 10.1.2.3 by anna@example.com,", "b", "10.1.2.30"], counts)
+    assert done.texts == ["a", "from <8> by <16>,", "b", "<9>"]
+    assert (list(done.changed), counts) == ([1, 3], {"email": 1, "ipv4": 2})

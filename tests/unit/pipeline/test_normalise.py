@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,15 +99,19 @@ def test_a_line_cannot_set_what_is_the_exporters():
     assert mapped(own) == {"kind": "log", "unmapped": own}
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=4)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=4)
 KEYS = (
     st.sampled_from(sorted(FIELD_ALIASES))
     | st.text(max_size=4)
     | st.sampled_from(["http", "user", "'", "\\", '"""', "\n"])
 )
-DOCUMENTS = st.dictionaries(
-    KEYS, SCALARS | st.dictionaries(KEYS, SCALARS, max_size=3) | st.lists(SCALARS, max_size=2), max_size=6
+VALUES = (
+    SCALARS
+    | st.sampled_from(["GET", "404", "info", 200, 30, {"method": "GET", "status": 200}, {"method": "get", "x": 1}])
+    | st.dictionaries(KEYS, SCALARS, max_size=3)
+    | st.lists(SCALARS, max_size=2)
 )
+DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
 def leaves(value: Any) -> int:
@@ -124,7 +129,21 @@ def test_nothing_is_lost_and_the_compiled_plan_does_the_same(document: dict[str,
     normaliser = Normaliser()
     mapper = normaliser.mapper(frozenset())
     for _ in range(Plan.COMPILE_AFTER + 3):
-        assert mapper(tuple(document), tuple(document.values())) == event
+        again = mapper(tuple(document), tuple(document.values()))
+        assert (again, list(again)) == (event, list(event))
+
+
+@settings(deadline=None)
+@given(DOCUMENTS.filter(bool), st.lists(st.lists(VALUES, min_size=6, max_size=6), max_size=6))
+def test_a_compiled_plan_maps_other_values_as_the_table_does(document: dict[str, Any], others: list[list[Any]]):
+    keys = tuple(document)
+    compiled = Normaliser().mapper(frozenset(("k8s.pod.name",)))
+    for _ in range(Plan.COMPILE_AFTER):
+        compiled(keys, tuple(document.values()))
+    for values in others:
+        by_table = Normaliser().mapper(frozenset(("k8s.pod.name",)))(keys, tuple(values[: len(keys)]))
+        event = compiled(keys, tuple(values[: len(keys)]))
+        assert orjson.dumps(event) == orjson.dumps(by_table)
 
 
 def test_plans_are_bounded():

@@ -102,6 +102,8 @@ def written(pairs: list[tuple[str, str]]) -> str:
 @settings(deadline=None)
 @given(st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=6), st.lists(VALUES, min_size=6, max_size=6))
 @example([("a", "\x1f")], ["x"] * 6)
+@example([("a", "x")], ["\xa0"] * 6)
+@example([("a", "x"), ("b", "y z")], ["\x7f", "\x00\x7f"] * 3)
 def test_logfmt_reads_what_was_written_also_by_shape(pairs: list[tuple[str, str]], others: list[str]):
     parser = LogfmtParser()
     for values in ([v for _, v in pairs], others):
