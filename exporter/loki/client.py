@@ -40,6 +40,10 @@ _Decoded = TypeVar("_Decoded")
 #: A body may be this many times ``page_bytes``: JSON writes a control character as six bytes.
 _BODY_FACTOR = 8
 _CONNECT_TIMEOUT_SECONDS = 10.0
+#: A connection that idled too long closes as soon as it is used. One that closes later was closed for the query's sake: too
+#: slow, or an answer above 4 MiB between querier and frontend, which a real Loki does not tell but lets run into its
+#: query_timeout (docs/loki-differences.md, fact 1). Repeating that would cost another minute.
+_IDLE_CLOSE_SECONDS = 5.0
 #: Longer queries go as a form; proxies commonly cut URLs at 8 KiB.
 _MAX_URL_QUERY_BYTES = 4096
 _USER_AGENT = "loki-siem-exporter"
@@ -240,6 +244,7 @@ class LokiClient:
 
     async def _send(self, path: str, org_id: str, parameters: Mapping[str, str]) -> _Answer:
         """Send once, and once more when the connection closed under us or a token was refused."""
+        started = self._clock.monotonic()
         try:
             answer = await self._send_once(path, org_id, parameters)
             if answer.status == 401 and self._auth.refused():
@@ -247,6 +252,8 @@ class LokiClient:
         except httpx.TransportError as error:
             if not is_closed(error):
                 raise error_of_transport(error) from None
+            if self._clock.monotonic() - started > _IDLE_CLOSE_SECONDS:
+                raise SplitWindow("Loki worked on the answer and closed the connection without one") from None
         else:
             return answer
         try:

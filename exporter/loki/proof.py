@@ -19,7 +19,7 @@ from typing import TypeVar
 from exporter.domain.checkpoints import Trouble
 from exporter.domain.entries import StreamEntries
 from exporter.domain.windows import NS_PER_HOUR, NS_PER_MS, Window
-from exporter.errors import RetryLater, ShrinkPage, SplitWindow
+from exporter.errors import ExporterError, RetryLater, ShrinkPage, SplitWindow
 from exporter.loki.client import LokiClient
 from exporter.loki.decode import Page
 from exporter.loki.found import Found, entries_of
@@ -41,6 +41,8 @@ _MAX_READS = 4
 #: A page that is too large is asked again with this fraction of its entries, and at most so many: batches inside Loki hold
 #: 128 entries whatever the limit, and each failure takes long, as Loki's frontend tries it five times (18 s measured).
 _SHRINK, _SHRUNK_MAX = 4, 64
+#: Share of ``page_bytes`` that a page sized by the mean entry aims at; entries are never even.
+_FILL = 0.6
 #: Good pages after which a shrunken page size doubles again.
 _GROW_AFTER = 4
 #: Entries of one message of an ingester (loki ``pkg/ingester/instance.go``, ``queryBatchSize``).
@@ -169,15 +171,35 @@ class Prover:
             return await self._dense(job, limit)
         try:
             page, count = await self._page_and_count(job, limit)
-        except SplitWindow:
-            self._refused("heavy")
-            return _jobs(split_evenly(job.window, 2), job, limit)
-        except ShrinkPage:
-            self._refused("bytes")
-            if limit == 1:
-                return _jobs(split_evenly(job.window, 2), job, limit)
-            return [replace(job, limit=self._shrink(limit))]
+        except (SplitWindow, ShrinkPage) as error:
+            return await self._smaller(job, limit, error)
         return await self._judge(job, page, count, limit)
+
+    async def _smaller(self, job: Job, limit: int, error: ExporterError) -> list[Job]:
+        """Find a smaller question. Loki does not say how far a page went beyond its limits, and each wrong guess costs
+        its retries or time-out, up to a minute; so the page is sized by the window's mean entry, which costs two cheap
+        questions.
+        """
+        shrink = isinstance(error, ShrinkPage)
+        self._refused("bytes" if shrink else "heavy")
+        fitting = await self._fitting_entries(job.window)
+        if fitting is not None and fitting < limit:
+            self._limit, self._good_pages = fitting, 0
+            return [replace(job, limit=fitting)]
+        if shrink and limit > 1:
+            return [replace(job, limit=self._shrink(limit))]
+        # A silent close may mean too many bytes as well as too much work: less of both.
+        return _jobs(split_evenly(job.window, 2), job, _shrunk(limit) if limit > _SHRUNK_MAX else limit)
+
+    async def _fitting_entries(self, window: Window) -> int | None:
+        """Return how many entries of the window's mean size fit a page; ``None`` when Loki cannot say."""
+        try:
+            count, line_bytes = await _both(self._source.count(window), self._source.line_bytes(window))
+        except (SplitWindow, ShrinkPage, RetryLater):
+            return None
+        if not count or not line_bytes:
+            return None
+        return max(1, int(_FILL * self._settings.page_bytes * count / line_bytes))
 
     async def _judge(self, job: Job, page: Page, count: int | None, limit: int) -> Whole | list[Job]:
         if page.is_cut(limit):
@@ -219,7 +241,9 @@ class Prover:
         largest = max((len(line) for stream in page.streams for line in stream.lines), default=0)
         self._largest = max(largest, self._largest // 2)
         batch = min(self._limit * 2, _BATCH_ENTRIES)
-        if self._good_pages >= _GROW_AFTER and batch * self._largest < self._settings.ingester_message_bytes:
+        fits = self._limit * 2 * page.body_bytes < max(1, page.returned) * _FILL * self._settings.page_bytes
+        fits = fits and batch * self._largest < self._settings.ingester_message_bytes
+        if self._good_pages >= _GROW_AFTER and fits:
             self._limit, self._good_pages = min(self._max_limit, self._limit * 2), 0
 
     # --- at most a millisecond ------------------------------------------------------------------------------------------
@@ -241,12 +265,10 @@ class Prover:
         page = None
         try:
             page = await self._source.page(window, limit)
-        except ShrinkPage:
-            if limit > 1:
+        except (ShrinkPage, SplitWindow) as error:
+            if limit > (1 if isinstance(error, ShrinkPage) else _SHRUNK_MAX):
                 await self._gather(window, _shrunk(limit), into)
                 return
-        except SplitWindow:
-            pass
         if page is not None and not page.is_cut(limit):
             into.take(page)
             into.found.add(self._source.entries(page))

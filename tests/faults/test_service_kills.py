@@ -153,9 +153,11 @@ def test_a_reader_that_slept_beyond_its_lease_commits_nothing(
     with Traffic(feed, TENANTS, seed=4, pushes_per_second=30):
         sleeper = installation.start("sleeper", "--role", "reader", reader_processes=1)
         wait_until(lambda: in_hands_of(installation, sleeper), "the first reads")
-        (zombie,) = sleeper.children()
-        os.kill(zombie, signal.SIGSTOP)
+        # Both run before one is stopped: it must not sleep so long that its supervisor takes it for stuck.
         other = installation.start("other", "--role", "reader", reader_processes=1)
+        (zombie,), (heir,) = sleeper.children(), wait_until(other.children, "the other is there")
+        wait_until(lambda: installation.owners() >= {zombie, heir}, "both read")
+        os.kill(zombie, signal.SIGSTOP)
         wait_until(lambda: in_hands_of(installation, other), "the other reads all")
         count = feed.count
         os.kill(zombie, signal.SIGCONT)

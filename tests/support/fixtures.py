@@ -29,6 +29,12 @@ settings.register_profile("loaded machine", deadline=None, suppress_health_check
 settings.load_profile("loaded machine")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long tests first, each group in the random order it has, so that a parallel run ends evenly."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_report_header() -> list[str]:
     """Say at once what runs on the real thing and what on stand-ins."""
     loki = loki_binary()

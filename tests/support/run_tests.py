@@ -32,7 +32,8 @@ def main() -> int:
                 print(f"no real Kafka: {error}", file=sys.stderr)  # the fixture decides whether that fails the run
         try:
             pytest = [sys.executable, "-m", "pytest", *sys.argv[1:]]
-            parallel = [*pytest, "-n", str(WORKERS), "--dist", "loadfile"]
+            # One test at a time, long ones first (see tests.support.fixtures), so that none is left for the end.
+            parallel = [*pytest, "-n", str(WORKERS), "--dist", "load", "--maxschedchunk", "1"]
             code = subprocess.run(parallel, env=environment, check=False).returncode
             if code == TESTS_FAILED:
                 print("\nthe tests that failed, once more and alone:", flush=True)

@@ -387,3 +387,29 @@ async def test_questions_carry_a_new_nonce_and_never_a_step_or_interval():
         p["direction"] == "forward" and len(p["start"]) == 19 and not {"step", "interval"} & p.keys() for p in pages
     )
     assert len({p["query"] for p in pages}) == len(pages)
+
+
+async def test_an_answer_that_loki_never_gives_is_sized_by_the_mean_line_not_guessed():
+    """A real Loki does not tell that an answer passed 4 MiB between querier and frontend: it closes after a minute."""
+    mini = filled(2000, span_ns=3600 * SECOND, max_entries=5000)
+    for number in range(130):
+        mini.push({"job": "fat", "s": str(number)}, NOW_NS - 60 * SECOND + number, f"{number} " + "x" * 60_000)
+    clock = ManualClock(NOW_NS + 2 * SECOND)
+    closed = 0
+
+    def too_large(request: httpx.Request, parameters: dict[str, str]) -> Exception | None:
+        nonlocal closed
+        if not request.url.path.endswith("/query_range") or parameters["query"].startswith("sum("):
+            return None
+        selected = mini.select_page(parameters)
+        if sum(len(line.line) for line in selected) < 4 << 20:
+            return None
+        closed += 1
+        clock.advance(60)
+        return httpx.RemoteProtocolError("closed")
+
+    mini.faults.append(too_large)
+    bus = await drain(mini, clock=clock)
+    assert bus.holds(mini.truth()) == (0, 0, 0)
+    assert bus.units[-1].live.troubles == ()
+    assert closed <= 4
