@@ -13,15 +13,15 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import structlog
 
-from exporter.bus.base import MAX_EVENT_BYTES, Bus, Commit, ShardWriter
-from exporter.custody.ledger import LedgerEntry, build_record, decode_chain, encode_chain
-from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, Trouble, live_key
+from exporter.bus.base import Bus, Commit, ShardWriter
+from exporter.commits import Item, Pending, account, compose, hold_oversized
+from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, live_key
 from exporter.domain.clock import Clock
-from exporter.domain.events import EncodedBatch, event_id_of
+from exporter.domain.events import EncodedBatch
 from exporter.errors import BusUnavailable, CommitAborted, ExporterError, Fenced, TenantStopped
 from exporter.loki.client import LokiClient
 from exporter.loki.reader import ReadUnit, TenantReader
@@ -42,8 +42,6 @@ COMMIT_MAX_BYTES = 8_000_000
 IDLE_COMMIT_SECONDS = 5.0
 #: A tenant that needs a human is tried again this often, so that it goes on by itself once the human has acted.
 STOPPED_TENANT_RETRY_SECONDS = 30.0
-#: The checkpoint keeps at most this many troubles of a tenant; older ones stay in the ledger.
-MAX_TROUBLES = 100
 #: A refused commit is tried this often with the same writer before the shard is opened anew.
 COMMIT_ATTEMPTS = 8
 #: Memory of a batch while it is processed, as a multiple of the raw text: columns, block copy and encoded events.
@@ -69,34 +67,6 @@ class WorkerParts:
     on_progress: Callable[[LiveCheckpoint, bool], None] = lambda _live, _done: None
     #: Told with the reason when a tenant cannot be read without a human.
     on_stopped: Callable[[str, str], None] = lambda _tenant, _reason: None
-
-
-@dataclass(slots=True, repr=False)
-class _Item:
-    """A processed unit on its way into a commit."""
-
-    unit: ReadUnit
-    encoded: EncodedBatch
-    held_bytes: int
-    entries_in: int
-    late: bool
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Items gathered for the next commit."""
-
-    items: list[_Item] = field(default_factory=list)
-    size_bytes: int = 0
-    events: int = 0
-    since: float = 0.0
-
-    def add(self, item: _Item, now: float) -> None:
-        if not self.items:
-            self.since = now
-        self.items.append(item)
-        self.size_bytes += item.encoded.size_bytes
-        self.events += len(item.encoded.values) + len(item.encoded.held_ids)
 
 
 class ShardWorker:
@@ -166,7 +136,7 @@ class _Session:
     ) -> None:
         self._shard, self._tenants, self._parts, self._writer = shard, tenants, parts, writer
         self._records, self._until_ns, self._stop = records, until_ns, stop
-        self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Item | None] = asyncio.Queue()
         self._live: dict[str, LiveCheckpoint] = {}
         self._open_items: dict[str, int] = dict.fromkeys(tenants, 0)
         self._settled = asyncio.Condition()
@@ -256,19 +226,19 @@ class _Session:
             entries_in, late = unit.batch.count, unit.batch.late
             pipeline = self._parts.pipelines[tenant]
             encoded = pipeline.process(unit.batch) if entries_in else EncodedBatch(tenant, pipeline.policy_id)
-            _hold_oversized(encoded)
+            hold_oversized(encoded)
             unit.batch.streams.clear()  # the raw text is not needed any more
         except BaseException:
             self._release(held_bytes)
             raise
         self._open_items[tenant] += 1
-        self._queue.put_nowait(_Item(unit, encoded, held_bytes, entries_in, late))
+        self._queue.put_nowait(Item(unit, encoded, held_bytes, entries_in, late))
 
     # --- committing ---------------------------------------------------------------------------------------------------
 
     async def _commit_all(self) -> None:
         """Gather items and commit them until the end mark."""
-        pending = _Pending()
+        pending = Pending()
         monotonic = self._parts.clock.monotonic
         ended = False
         while not ended:
@@ -277,7 +247,7 @@ class _Session:
                 item = await asyncio.wait_for(self._queue.get(), None if due is None else max(due - monotonic(), 0.0))
             except TimeoutError:
                 await self._commit(pending)
-                pending = _Pending()
+                pending = Pending()
                 continue
             if item is None:
                 ended = True
@@ -285,14 +255,21 @@ class _Session:
                 pending.add(item, monotonic())
             if pending.items and (ended or pending.size_bytes >= COMMIT_MAX_BYTES):
                 await self._commit(pending)
-                pending = _Pending()
+                pending = Pending()
 
-    def _patience_seconds(self, pending: _Pending) -> float:
+    def _patience_seconds(self, pending: Pending) -> float:
         """How long gathered items may wait. A drain waits for nobody: its end has to be on the bus at once."""
         return COMMIT_LINGER_SECONDS if pending.events or self._until_ns is not None else IDLE_COMMIT_SECONDS
 
-    async def _commit(self, pending: _Pending) -> None:
-        commit, lives = self._compose(pending.items)
+    async def _commit(self, pending: Pending) -> None:
+        commit, lives = compose(
+            pending.items,
+            self._live,
+            shard=self._shard,
+            chain=self._records.get(CHAIN_KEY),
+            worker=self._parts.worker,
+            now_ns=self._parts.clock.now_ns(),
+        )
         await self._write(commit)
         for key, value in commit.checkpoints.items():
             if value is None:
@@ -301,7 +278,7 @@ class _Session:
                 self._records[key] = value
         self._live.update(lives)
         for item in pending.items:
-            self._account(item)
+            account(item)
             self._open_items[item.encoded.tenant] -= 1
             self._release(item.held_bytes)
         for live in lives.values():
@@ -312,27 +289,6 @@ class _Session:
             self._parts.on_progress(live, False)
         async with self._settled:
             self._settled.notify_all()
-
-    def _compose(self, items: Sequence[_Item]) -> tuple[Commit, dict[str, LiveCheckpoint]]:
-        """Build the commit of these items in order."""
-        now_ns, worker = self._parts.clock.now_ns(), self._parts.worker
-        checkpoints: dict[str, bytes | None] = {}
-        lives: dict[str, LiveCheckpoint] = {}
-        entries: list[LedgerEntry] = []
-        for item in items:
-            tenant = item.encoded.tenant
-            checkpoints.update(item.unit.records)
-            before = lives.get(tenant) or self._live.get(tenant)
-            lives[tenant] = _advance(before, item, worker, now_ns)
-            _append_entry(entries, item)
-        checkpoints.update({live_key(t): live.encode() for t, live in lives.items()})
-        sequence, previous = decode_chain(self._records.get(CHAIN_KEY))
-        ledger, digest = build_record(
-            shard=self._shard, sequence=sequence + 1, previous=previous, worker=worker, at_ns=now_ns, entries=entries
-        )
-        checkpoints[CHAIN_KEY] = encode_chain(sequence + 1, digest)
-        batches = [item.encoded for item in items if item.encoded.values]
-        return Commit(batches=batches, checkpoints=checkpoints, ledger=ledger), lives
 
     async def _write(self, commit: Commit) -> None:
         """Commit, trying again with the same writer while nothing was written."""
@@ -354,80 +310,6 @@ class _Session:
                 metrics.COMMITS.labels("committed").inc()
                 metrics.COMMIT_SECONDS.observe(self._parts.clock.monotonic() - started)
                 return
-
-    def _account(self, item: _Item) -> None:
-        encoded, tenant = item.encoded, item.encoded.tenant
-        if encoded.values:
-            metrics.EVENTS.labels(tenant, "out").inc(len(encoded.values))
-            metrics.EVENT_BYTES.labels(tenant).inc(encoded.size_bytes)
-        if encoded.held_ids:
-            metrics.EVENTS.labels(tenant, "held").inc(len(encoded.held_ids))
-        if declined := encoded.counts.get("parse_declined", 0):
-            metrics.PARSE_DECLINED.labels(tenant).inc(declined)
-        for rule, number in encoded.redactions.items():
-            metrics.REDACTIONS.labels(tenant, rule).inc(number)
-
-
-def _hold_oversized(encoded: EncodedBatch) -> None:
-    """Hold back events that no bus takes, before they can fail the commit of all others."""
-    if max(map(len, encoded.values), default=0) <= MAX_EVENT_BYTES:
-        return
-    kept = [i for i, value in enumerate(encoded.values) if len(value) <= MAX_EVENT_BYTES]
-    large = (value for value in encoded.values if len(value) > MAX_EVENT_BYTES)
-    encoded.held_ids += [bytes.fromhex(event_id_of(value)) for value in large]
-    encoded.keys[:] = [encoded.keys[i] for i in kept]
-    encoded.values[:] = [encoded.values[i] for i in kept]
-
-
-def _advance(before: LiveCheckpoint | None, item: _Item, worker: str, now_ns: int) -> LiveCheckpoint:
-    """Return the tenant's live checkpoint after this item: the reader's marks with the worker's totals."""
-    unit, encoded = item.unit, item.encoded
-    if before is not None and before.selector != unit.live.selector:
-        before = None
-    held_before = tuple(t for t in before.troubles if t.state == "held") if before else ()
-    troubles = tuple(t for t in unit.live.troubles if t.state != "held") + held_before
-    if encoded.held_ids:
-        window = unit.window
-        reason = "held back: not safely redactable, or larger than the bus takes; replay after mending"
-        troubles += (Trouble("held", window.start_ns, window.end_ns, reason, len(encoded.held_ids)),)
-    return replace(
-        unit.live,
-        sequence=(before.sequence if before else 0) + 1,
-        events=(before.events if before else 0) + len(encoded.values),
-        late=(before.late if before else 0) + (len(encoded.values) if item.late else 0),
-        held=(before.held if before else 0) + len(encoded.held_ids),
-        troubles=troubles[-MAX_TROUBLES:],
-        worker=worker,
-        written_ns=now_ns,
-    )
-
-
-def _append_entry(entries: list[LedgerEntry], item: _Item) -> None:
-    """Add the item's ledger entry; silence that follows silence of the same tenant extends it instead."""
-    unit, encoded = item.unit, item.encoded
-    entry = LedgerEntry(
-        tenant=encoded.tenant,
-        pass_name="near" if item.late else "hot",
-        start_ns=unit.window.start_ns,
-        end_ns=unit.window.end_ns,
-        entries_in=item.entries_in,
-        events_out=len(encoded.values),
-        held=len(encoded.held_ids),
-        loki_count=unit.loki_count,
-        fingerprint=f"{unit.fingerprint:032x}",
-        policy_id=encoded.policy_id,
-    )
-    if entries and not item.entries_in:
-        last = entries[-1]
-        if (last.tenant, last.end_ns, last.entries_in, last.pass_name) == (
-            entry.tenant,
-            entry.start_ns,
-            0,
-            entry.pass_name,
-        ):
-            entries[-1] = replace(last, end_ns=entry.end_ns)
-            return
-    entries.append(entry)
 
 
 async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -182,10 +182,10 @@ class MemoryBus:
         return []
 
     def membership(self, worker: str):
-        raise NotImplementedError
+        raise AssertionError("delivery needs no membership and writes no shard")
 
     def open_shard(self, shard: int, worker: str):
-        raise NotImplementedError
+        raise AssertionError("delivery needs no membership and writes no shard")
 
     def reader(self, target: str, tenants: Sequence[str], worker: str, on_revoke: OnRevoke) -> MemoryReader:
         self.last_reader = MemoryReader(self, target, tenants, on_revoke)
