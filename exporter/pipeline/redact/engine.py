@@ -96,7 +96,7 @@ class Redactor:
                 run_start, run_end = start, end
             stop = find(separator, end - 1, end + ahead)
             if stop < 0:
-                stop = min(len(block), end + ahead)
+                stop = end + ahead  # beyond the block does no harm
             at = max(start, done)
             # Tried place by place, for a search would go on to the end of the text when nothing begins before `end`.
             while at < end and (
