@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from itertools import compress
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
 
-from exporter.pipeline.parse import MAX_LINE_CHARS, OverBound, Parsed
+from exporter.pipeline.parse import MAX_LINE_CHARS, Keys, OverBound, Parsed
 
+#: A field that is only ``-`` matches without being captured. Atomic, for there is never a second way to read a field.
 _LINE = re.compile(
-    r'([^ ]++) ([^ ]++) ([^ ]++) \[([^\]]++)\] "([A-Z]++) ([^ ?"]*+)(?:\?([^ "]*+))?(?: HTTP/([0-9.]++))?" '
-    r"([0-9]{3}) ([0-9]++|-)"
-    r'(?: "([^"\\]*+(?:\\.[^"\\]*+)*+)" "([^"\\]*+(?:\\.[^"\\]*+)*+)")?'
+    r"(?>-(?= )|([^ ]++)) (?>-(?= )|([^ ]++)) (?>-(?= )|([^ ]++)) \[(?>-(?=\])|([^\]]++))\] "
+    r'"([A-Z]++) (?>-(?=[ ?"])|([^ ?"]*+))(?:\?(?>-(?=[ "])|([^ "]*+)))?(?: HTTP/([0-9.]++))?" ([0-9]{3}) (?>-|([0-9]++))'
+    r'(?: "(?>-(?=")|([^"\\]*+(?:\\.[^"\\]*+)*+))" "(?>-(?=")|([^"\\]*+(?:\\.[^"\\]*+)*+))")?'
 )
 #: Names of the canonical event where there is one, else of OpenTelemetry's semantic conventions.
 _KEYS = (
@@ -29,6 +32,20 @@ _KEYS = (
 )
 
 
+class _Present(dict[tuple[type, ...], tuple[Keys, Callable[[Any], tuple[Any, ...]]]]):
+    """Keys of the fields that are there, and what picks their values, by the types of all. There are at most 2^10: the
+    method and the status are never absent.
+    """
+
+    def __missing__(self, types: tuple[type, ...]) -> tuple[Keys, Callable[[Any], tuple[Any, ...]]]:
+        present = [position for position, kind in enumerate(types) if kind is str]
+        found = self[types] = tuple(_KEYS[position] for position in present), itemgetter(*present)
+        return found
+
+
+_PRESENT = _Present()
+
+
 def parse_access(line: str) -> Parsed | None:
     """Return the fields of an access log line; absent ones (``-``) are left out. Raises OverBound."""
     match = _LINE.fullmatch(line)
@@ -37,7 +54,5 @@ def parse_access(line: str) -> Parsed | None:
     if len(line) > MAX_LINE_CHARS:
         raise OverBound
     values = match.groups()
-    if "-" in values or None in values:
-        present = [value is not None and value != "-" for value in values]
-        return tuple(compress(_KEYS, present)), tuple(compress(values, present))
-    return _KEYS, values
+    keys, pick = _PRESENT[tuple(map(type, values))]
+    return keys, pick(values)

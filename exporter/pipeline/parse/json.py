@@ -34,7 +34,9 @@ def parse_json(line: str) -> Parsed | None:
     if len(line) > 5 * MAX_KEYS and count_keys(document) > MAX_KEYS:
         raise OverBound
     # Counted from the first inner one on, for most of a line is before it (-1, where there is none, is the last character).
-    inner = line.count("{", line.find("{", 1)) + line.count("[", line.find("["))
+    inner = line.count("{", line.find("{", 1))
+    if "[" in line:
+        inner += line.count("[", line.find("["))
     if inner >= MAX_DEPTH and _depth(document) > MAX_DEPTH:
         raise OverBound
     if not _is_whole(line, document):

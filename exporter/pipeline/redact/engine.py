@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, repeat
 from operator import itemgetter
 
 from exporter.errors import Finding, RedactionFailed
@@ -20,8 +20,6 @@ from exporter.pipeline.redact.scan import Hit, Scanner, ScanPattern, best_scanne
 
 #: First try of the walk back; nearly every match starts within it.
 _NEAR_BYTES = 256
-#: Of a text longer than the limit the stretches that are searched overlap by this much.
-_OVERLAP_BYTES = 4096
 #: Passes after which :meth:`Redactor.settled` gives up. Two are rare, more were never seen outside of tests.
 _MAX_PASSES = 8
 #: Between texts of a block. A line break, which no rule crosses; the longer ones only where texts hold line breaks.
@@ -82,7 +80,7 @@ class Redactor:
     def _exact(self, block: bytes, separator: bytes, index: int, hits: Iterable[Hit], found: list[Span]) -> None:
         """Add the matches of one rule around its candidates, which come in the order of their ends (or starts)."""
         rule = self.rules[index]
-        search, group, reach, validate = rule.search.search, rule.group, rule.reach, rule.validate
+        matching, group, reach, validate = rule.search.match, rule.group, rule.reach, rule.validate
         start_known, ahead, find, add = rule.start_known, rule.ahead, block.find, found.append
         done = 0  # how far this rule is through with the block, so that no stretch is searched twice
         run_start = run_end = 0  # the stretch of reach characters before the last candidate
@@ -98,9 +96,13 @@ class Redactor:
                 run_start, run_end = start, end
             stop = find(separator, end - 1, end + ahead)
             if stop < 0:
-                stop = min(len(block), end + ahead)
+                stop = end + ahead  # beyond the block does no harm
             at = max(start, done)
-            while match := search(block, at, stop):
+            # Tried place by place, for a search would go on to the end of the text when nothing begins before `end`.
+            while at < end and (
+                match := matching(block, at, stop)
+                or next(filter(None, map(matching, repeat(block), range(at + 1, end), repeat(stop))), None)
+            ):
                 first, last = match.span(group)
                 if validate is not None:
                     last = first + validate(block[first:last])
@@ -109,10 +111,7 @@ class Redactor:
                     at = last
                 else:
                     at = match.start() + 1
-                if at >= end:
-                    break
-            # No match: nothing begins before `stop`, but what begins near the limit of the search may end beyond it.
-            done = at if match else max(end, stop - _OVERLAP_BYTES) if stop >= end + ahead else stop
+            done = max(at, end)
 
     def redact(self, texts: Sequence[str], counts: dict[str, int]) -> Redacted:
         """Redact texts, adding to ``counts`` by rule. One text out for each in; line breaks inside a text are kept."""

@@ -2,7 +2,8 @@
 
 A rule has two patterns. ``scan`` finds candidates in a whole block at memory speed: short, its tail cut (``@x``, not the
 whole address), in the syntax common to Vectorscan and ``re`` (no look-around). ``pattern`` gives the exact span, with look-around, run
-only around a candidate. ``reach`` names the characters that may stand between the start of a match and the end of the
+only around a candidate. ``scan_digits`` is for scan patterns that hold no literal, only digits and the like: they run in a
+pass of their own. ``reach`` names the characters that may stand between the start of a match and the end of the
 candidate; walking back over them finds where the exact step has to start. ``ahead`` says how many bytes after the candidate
 may still belong to a match or decide it, for rules of a fixed shape; the default is all of the text, up to 64 KiB.
 
@@ -20,10 +21,10 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from exporter.errors import Finding
 from exporter.pipeline.redact.scan import ScanPattern
@@ -83,8 +84,8 @@ class RuleModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=40)
     about: str = ""
-    scan: tuple[str, ...] = Field(min_length=1)
-    led_by: Literal["literal", "digits"] = "literal"
+    scan: tuple[str, ...] = ()
+    scan_digits: tuple[str, ...] = ()
     start_known: bool = False
     ignore_case: bool = False
     reach: str = Field(min_length=1)
@@ -92,6 +93,12 @@ class RuleModel(BaseModel):
     pattern: str
     validator: str | None = None
     samples: Samples
+
+    @model_validator(mode="after")
+    def _is_found(self) -> RuleModel:
+        if not self.scan and not self.scan_digits:
+            raise ValueError("needs a pattern under scan or scan_digits")
+        return self
 
     @field_validator("validator")
     @classmethod
@@ -123,13 +130,17 @@ class Rule:
     validate: Validator | None
     action: Action
     scan: tuple[bytes, ...]
+    scan_digits: tuple[bytes, ...]
     ignore_case: bool
-    led_by_digits: bool
     samples: Samples
 
     def scan_patterns(self, index: int) -> list[ScanPattern]:
         """Return what this rule, as number ``index``, asks of a scanner."""
-        return [ScanPattern(index, s, self.ignore_case, self.led_by_digits, self.start_known) for s in self.scan]
+        return [
+            ScanPattern(index, expression, self.ignore_case, digits, self.start_known)
+            for digits, expressions in ((False, self.scan), (True, self.scan_digits))
+            for expression in expressions
+        ]
 
 
 def _expand_class(text: str) -> bytes:
@@ -155,8 +166,8 @@ def _compile(model: RuleModel) -> Rule:
         validate=VALIDATORS[model.validator] if model.validator else None,
         action=Mask(f"{TOKEN_PREFIX}{model.name}]".encode()),
         scan=tuple(s.encode() for s in model.scan),
+        scan_digits=tuple(s.encode() for s in model.scan_digits),
         ignore_case=model.ignore_case,
-        led_by_digits=model.led_by == "digits",
         samples=model.samples,
     )
 

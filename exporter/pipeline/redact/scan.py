@@ -25,7 +25,7 @@ Hit = tuple[int, int, int]
 @dataclass(frozen=True, slots=True)
 class ScanPattern:
     """What a rule asks of the scanner. ``rule``: its index, reported with every hit. ``start_known``: report where the match starts as well; costs half the speed,
-    so only for short patterns of fixed shape. ``digits``: led by digits instead of a literal.
+    so only for short patterns of fixed shape. ``digits``: holds no literal, only digits and the like.
     """
 
     rule: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import socket
+import string
 from collections.abc import Callable
 
 Validator = Callable[[bytes], int]
@@ -40,6 +41,8 @@ IBAN_LENGTHS = {
     for country in countries.split()
 }
 
+#: Letters as numbers, A is 10 (ISO 13616-1).
+_IBAN_DIGITS = {ord(letter): str(int(letter, 36)) for letter in string.ascii_uppercase}
 _NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _NOT_ALNUM = bytes(i for i in range(256) if not chr(i).isalnum() or i > 127)
 #: Digit pairs of the Luhn algorithm (ISO/IEC 7812-1 annex B): every second digit doubled, cross sum taken.
@@ -74,7 +77,7 @@ def iban(match: bytes) -> int:
     text = match.translate(None, _NOT_ALNUM)[:length].decode("ascii").upper()
     if not length or len(text) < length:
         return 0
-    if int("".join(str(int(c, 36)) for c in text[4:] + text[:4])) % 97 != 1:
+    if int((text[4:] + text[:4]).translate(_IBAN_DIGITS)) % 97 != 1:
         return 0
     seen = 0
     for used, byte in enumerate(match, 1):

@@ -79,6 +79,45 @@ def test_the_scanner_misses_nothing_that_the_exact_patterns_find(texts: list[str
     assert (len(missed), len(left)) == (0, 0)
 
 
+#: What may stand right before a datum, and escapes that do though they end in a letter or digit.
+EDGES = (
+    "",
+    " ",
+    '"',
+    "_",
+    "=",
+    ":",
+    "/",
+    "[",
+    "é",
+    "\\n",
+    "\\t",
+    "\\u000a",
+    "\\u0009",
+    "\\u001F",
+    "%20",
+    "%0A",
+    "%5b",
+    "%3d",
+    "%2520",
+)
+SHAPES = (
+    "DE89370400440532013000", "gb82 west 1234 5698 7654 32", "NO93-8601-1117-947", "MT84MALT011000012345MTLCAST001S",
+    "4111111111111111", "4222222222222", "5500-0000-0000-0004", "3782 822463 10005", "6304000000000000018", "2221000000000009",
+    "4222 222 222 222", "5018 0000 0009", "::1", "::ffff:192.0.2.128", "fe80::1%eth0", "2001:DB8::", "1:2:3:4:5:6:7:8", "A:b::c",
+    "2001:0db8:85a3:0000:0000:8a2e:0370:7334", "0:0:0:0:0:ffff:192.0.2.1", "64:ff9b::192.0.2.33", "1::2:3:4:5:6:7", "10.1.2.3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_scanner_finds_every_shape_after_every_edge(shape: str):
+    for edge in EDGES:
+        for text in (f"{edge}{shape}", f"a{edge}{shape}b", f"7{edge}{shape}, x", f"{edge}{edge}{shape}{edge}{shape}"):
+            expected = one_by_one(text)
+            assert redactor().has_hit(text) == stdlib_redactor().has_hit(text) == expected
+    assert one_by_one(f"%20{shape}") or shape.startswith(("4222 ", "5018 "))
+
+
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_both_scanners_give_the_same_texts(texts: list[str]):

@@ -161,6 +161,35 @@ def test_access_log():
     assert parse_access('h - - [t] "\\x16\\x03" 400 0') is None
 
 
+WORDS = st.sampled_from(["-", "--", "-x", "x-", "10.1.2.3", "[redacted-ipv4]", "é"])
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(WORDS, WORDS, WORDS, WORDS.filter(lambda w: "]" not in w)),
+    st.tuples(WORDS | st.just(""), st.none() | WORDS | st.just(""), st.sampled_from([None, "1.1"])),
+    st.sampled_from(["-", "0", "17"]),
+    st.none() | st.tuples(WORDS | st.just(""), WORDS | st.just('a \\"-\\" b')),
+)
+def test_access_log_leaves_out_exactly_what_is_absent(
+    head: tuple[str, ...], target: tuple[str, str | None, str | None], size: str, tail: tuple[str, str] | None
+):
+    path, query, version = target
+    request = f"GET {path}{'' if query is None else '?' + query}{'' if version is None else ' HTTP/' + version}"
+    line = f'{head[0]} {head[1]} {head[2]} [{head[3]}] "{request}" 200 {size}'
+    if tail is not None:
+        line += f' "{tail[0]}" "{tail[1]}"'
+    names = "source.ip ident user.name timestamp url.path url.query network.protocol.version http.response.body.size"
+    names += " http.request.header.referer user_agent.original"
+    values = [*head, path, query, version, size, *(tail or (None, None))]
+    expected = {name: value for name, value in zip(names.split(), values, strict=True) if value not in (None, "-")}
+    assert as_dict(parse_access(line)) == {
+        **expected,
+        "http.request.method": "GET",
+        "http.response.status_code": "200",
+    }
+
+
 @settings(deadline=None)
 @given(
     st.text(max_size=40) | st.text('{}[]":,=\\ aé1\n', max_size=40), st.sampled_from(["auto", "json", "logfmt", "text"])
