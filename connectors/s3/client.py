@@ -131,10 +131,9 @@ class S3Client:
             parameters["IfNoneMatch"] = "*"
         async with self._call(_put_permissions(self._settings)) as client:
             answer = await client.put_object(**parameters)
-        if not answer.get("ETag") or "html" in _header(answer, "content-type"):
-            # A proxy's page with 200 stores nothing.
+        if not _is_stored(answer):
             raise TargetMisconfigured(
-                f"S3 bucket {self._settings.bucket}: HTTP 200 without an ETag is not S3's answer",
+                f"S3 bucket {self._settings.bucket}: an HTTP 200 that is not S3's answer to a PUT",
                 hint="check endpoint_url and any proxy on the way",
                 code="not_s3",
             )
@@ -311,5 +310,9 @@ def _check_ca(settings: S3Settings) -> None:
             ) from None
 
 
-def _header(answer: Mapping[str, Any], name: str) -> str:
-    return str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(name, ""))
+def _is_stored(answer: Mapping[str, Any]) -> bool:
+    """Tell S3's answer to a PUT, an ETag and nothing else, from a proxy's page with 200 that stored nothing."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    length = headers.get("content-length")
+    empty = length == "0" or (length is None and "html" not in headers.get("content-type", ""))
+    return bool(answer.get("ETag")) and empty
