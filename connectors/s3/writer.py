@@ -23,6 +23,8 @@ from exporter.domain.events import event_id_of
 END_OFFSET = "end-offset"
 #: Objects compressed at once: bounds the copies of batches in memory, and two cores are enough for a network.
 _MAX_ENCODING = 2
+_FEW_EVENTS = 200
+_SMALL_OBJECT_BYTES = 65_536
 
 
 @dataclass(slots=True, repr=False)
@@ -55,7 +57,7 @@ class PathWriter:
                 await self._look(shelf, prefix, first)
             shelf.prune(first)
             if (known := shelf.may_hold(first)) is not None:
-                await self._skip(known, progress)
+                await self._skip(known, shelf, progress)
                 continue
             chunk = progress.left[:1] if single else progress.left
             bound = shelf.next_first(first)
@@ -69,25 +71,31 @@ class PathWriter:
         found = [(parse_key(prefix, key), key) for key in keys]
         shelf.listed((begin, key) for begin, key in found if begin is not None)
 
-    async def _skip(self, known: Known, progress: Progress) -> None:
+    async def _skip(self, known: Known, shelf: Shelf, progress: Progress) -> None:
         """Read an object and take off what stands in it; when that is nothing, note what kind of object it is."""
         got = await self._store.get(known.key)
         if got is None:
             raise TargetUnavailable(f"{known.key} was listed and is not there", code="object_gone")
-        end, lines = await asyncio.to_thread(_read, known.key, got)
+        large = len(got.body) > _SMALL_OBJECT_BYTES
+        end, lines = await asyncio.to_thread(_read, known.key, got) if large else _read(known.key, got)
         known.end = end
-        left = [r for r in progress.left if r.offset > end or r.value not in lines]
-        if len(left) == len(progress.left) and left[0].offset <= end:
+        there = [record for record in progress.left if record.offset <= end and record.value in lines]
+        if there:
+            held = {record.offset for record in there}
+            progress.left = [record for record in progress.left if record.offset not in held]
+            progress.skipped += len(there)
+            progress.duplicates += _maybe_twice(shelf, there, known.key)
+        elif progress.left[0].offset <= end:
             known.foreign = True
-        progress.skipped += len(progress.left) - len(left)
-        progress.left = left
 
     async def _put(self, lane: Lane, prefix: str, shelf: Shelf, chunk: Sequence[Record], progress: Progress) -> bool:
         """Write one object; return False when its name is taken (the shelf then knows it)."""
         first, last = chunk[0].offset, chunk[-1].offset
         key = self._free_key(prefix, shelf, chunk)
         async with self._encoding:
-            body = await asyncio.to_thread(encode, [record.value for record in chunk])
+            values = [record.value for record in chunk]
+            # A hop to a thread and back costs more than compressing a few events.
+            body = await asyncio.to_thread(encode, values) if len(values) > _FEW_EVENTS else encode(values)
         metadata = {
             "tenant": lane.tenant,
             "partition": lane.partition,
