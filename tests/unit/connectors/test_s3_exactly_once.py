@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -177,3 +178,25 @@ def test_a_bus_made_anew_loses_nothing_and_overwrites_nothing(seed, first, again
     asyncio.run(deliver_all(Engine(fresh, chance), bucket, 0.1, crashes))
     total, distinct = copies(bucket.lines())
     assert (total, distinct) == (first + again, first + again)
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 200), hours=st.integers(1, 2), faults=st.sampled_from([0, 0.2]))
+def test_a_lane_that_moves_between_processes_that_live_on(seed, count, hours, faults):
+    """What a process knew of a lane is old when the lane comes back to it, from further on or from further back."""
+    chance = random.Random(seed)
+    bucket = MemoryBucket()
+    processes = [connector(bucket, chance, faults) for _ in range(3)]
+    engine = Engine(lane_of(chance, count, hours), chance)
+
+    async def run() -> None:
+        while engine.committed < count:
+            with contextlib.suppress(CrashError):  # here only the run ends, not the process
+                await engine.run(chance.choice(processes), 0.2)
+            if chance.random() < 0.2:
+                engine.committed = chance.randrange(engine.committed + 1)
+        bucket.settle()
+
+    asyncio.run(run())
+    assert copies(bucket.lines()) == (count, count)
+    assert in_order_per_hour(bucket)
