@@ -105,6 +105,13 @@ class S3Client:
         """Raises TargetMisconfigured with the missing permission or the setting to mend, and the other TargetErrors."""
         await self.close()
         await self._connect()
+        try:
+            return await self._prove()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _prove(self) -> bool:
         await self.list(self._probe_key, "")
         honours = await self._probe_conditions()
         if await self.get(self._probe_key) is None:
@@ -137,9 +144,7 @@ class S3Client:
                 hint="check endpoint_url and any proxy on the way",
                 code="not_s3",
             )
-        return Put(
-            answer["ETag"].strip('"'), answer.get("VersionId", ""), next(iter(_checksum("sha256", body).values()))
-        )
+        return Put(answer["ETag"].strip('"'), answer.get("VersionId", ""), _sha256(body))
 
     async def get(self, key: str) -> Got | None:
         async with self._call("s3:GetObject (and kms:Decrypt on the object's key)") as client:
@@ -295,8 +300,12 @@ def _checksum(algorithm: str, body: bytes) -> dict[str, str]:
         # Content-MD5 guards the way to the store; it is not a signature.
         return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
     if algorithm == "crc32":
-        return {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4)).decode()}
-    return {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()}
+        return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4)).decode()}
+    return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _sha256(body)}
+
+
+def _sha256(body: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(body).digest()).decode()
 
 
 def _check_ca(settings: S3Settings) -> None:

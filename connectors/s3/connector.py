@@ -57,6 +57,7 @@ class S3Connector:
         """Prove bucket, credentials, permissions and conditional writes, by one small object outside of all events."""
         honours = await self._store.open()
         if not honours and self._settings.conditional_writes == "required":
+            await self._store.close()
             raise TargetMisconfigured(
                 f"S3 bucket {self._settings.bucket}: the store ignores If-None-Match, so a retry could store events twice",
                 hint="use a store that honours it, or accept that with conditional_writes: preferred",
