@@ -32,7 +32,7 @@ async def main(url: str, bucket: str, directory: Path, seed: int, count: int) ->
     await connector.open()
     print("ready", flush=True)
     while number < count:
-        records = [record(n) for n in range(number, min(count, number + chance.randrange(1, 200)))]
+        records = [record(n) for n in range(number, min(count, number + chance.randrange(1, 100)))]
         done = len(records)
         while records:
             try:
