@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 from isal.isal_zlib import IsalError
 
 from connectors.base import Record, Rejection
@@ -17,9 +17,10 @@ GZIP_LEVEL = 1
 #: A larger object under one of our names is not ours: batches end at 16 MiB and one event at 8 MiB.
 MAX_PLAIN_BYTES = 128 * 1024 * 1024
 _TIME_START = len(HEAD_ID) + 32 + len(HEAD_TIME)
-#: A time between 2001 and 2286 has this many digits.
-_DIGITS = 19
-_COMMA = 44
+#: A time between 2001 and 2286 has 19 digits.
+_TIME_END = _TIME_START + 19
+#: Events that are looked at or compressed together.
+_PIECE = 512
 
 Groups = dict[str, list[int]]
 
@@ -34,7 +35,7 @@ def group(records: Sequence[Record], lane: Lane, layout: Layout) -> tuple[Groups
     The common case, all events in one hour, is found without looking at each time by itself.
     """
     values = [record.value for record in records]
-    if not any(b"\n" in value for value in values) and (path := _one_path(values, lane, layout)) is not None:
+    if not _holds_line_feed(values) and (path := _one_path(values, lane, layout)) is not None:
         return {path: list(range(len(values)))}, []
     groups: Groups = {}
     paths: dict[int, str] = {}
@@ -58,21 +59,27 @@ def group(records: Sequence[Record], lane: Lane, layout: Layout) -> tuple[Groups
     return groups, rejected
 
 
+def _holds_line_feed(values: Sequence[bytes]) -> bool:
+    # One search over some events together is several times as fast as one in each.
+    return any(b"\n" in b"".join(values[i : i + _PIECE]) for i in range(0, len(values), _PIECE))
+
+
 def _one_path(values: Sequence[bytes], lane: Lane, layout: Layout) -> str | None:
     """Return the path when all events surely have the same one.
 
-    Compared as text, which is right for numbers of equally many digits.
+    Compared as text: what lies between two texts begins as both of them do, and numbers of equally many digits sort as
+    text. So the least and the greatest speak for all.
     """
-    head, end = len(HEAD_ID), _TIME_START + _DIGITS
-    if any(len(value) <= end or value[end] != _COMMA for value in values):
+    if not (min(values).startswith(HEAD_ID) and max(values).startswith(HEAD_ID)):
         return None
-    if {value[:head] for value in values} != {HEAD_ID} or {value[head + 32 : _TIME_START] for value in values} != {
-        HEAD_TIME
-    }:
+    if {value[_TIME_END : _TIME_END + 1] for value in values} != {b","}:
         return None
-    times = [value[_TIME_START:end] for value in values]
+    times = [value[_TIME_START - len(HEAD_TIME) : _TIME_END] for value in values]
     least, most = min(times), max(times)
-    if not (least.isdigit() and most.isdigit()) or least[0] == ord("0"):
+    if not (least.startswith(HEAD_TIME) and most.startswith(HEAD_TIME)):
+        return None
+    least, most = least[len(HEAD_TIME) :], most[len(HEAD_TIME) :]
+    if not (least.isdigit() and most.isdigit()):
         return None
     slot = layout.slot_of(int(least))
     return layout.path(lane, slot) if slot == layout.slot_of(int(most)) else None
@@ -82,8 +89,10 @@ def encode(values: Sequence[bytes]) -> bytes:
     """Return the object of these events: one a line, gzip, without a time in its header, so that the same events are
     always the same bytes.
     """
-    data: bytes = igzip.compress(b"\n".join(values) + b"\n", GZIP_LEVEL, mtime=0)
-    return data
+    machine = isal_zlib.compressobj(GZIP_LEVEL, wbits=16 + zlib.MAX_WBITS)
+    # By pieces that stay in the processor's cache; one join of a whole batch would cost more than it saves.
+    parts = [machine.compress(b"\n".join(values[i : i + _PIECE]) + b"\n") for i in range(0, len(values), _PIECE)]
+    return b"".join([*parts, machine.flush()])
 
 
 def decode(body: bytes) -> list[bytes]:
