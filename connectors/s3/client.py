@@ -125,10 +125,11 @@ class S3Client:
 
     async def put(self, key: str, body: bytes, metadata: Mapping[str, str], *, only_new: bool) -> Put:
         """See ObjectStore; ConditionRefused when the store answers that it knows no conditions."""
+        sha256 = base64.b64encode(hashlib.sha256(body).digest()).decode()
         parameters = {
             **self._extra,
             **_lock_parameters(self._settings),
-            **_checksum(self._settings.checksum, body),
+            **_checksum(self._settings.checksum, body, sha256),
             "Key": key,
             "Body": body,
             "Metadata": dict(metadata),
@@ -144,7 +145,7 @@ class S3Client:
                 hint="check endpoint_url and any proxy on the way",
                 code="not_s3",
             )
-        return Put(answer["ETag"].strip('"'), answer.get("VersionId", ""), _sha256(body))
+        return Put(answer["ETag"].strip('"'), answer.get("VersionId", ""), sha256)
 
     async def get(self, key: str) -> Got | None:
         async with self._call("s3:GetObject (and kms:Decrypt on the object's key)") as client:
@@ -294,18 +295,14 @@ def _put_permissions(settings: S3Settings) -> str:
     return ", ".join(actions)
 
 
-def _checksum(algorithm: str, body: bytes) -> dict[str, str]:
+def _checksum(algorithm: str, body: bytes, sha256: str) -> dict[str, str]:
     """Return the checksum of a body as a parameter. Object Lock refuses a write without one."""
     if algorithm == "md5":
         # Content-MD5 guards the way to the store; it is not a signature.
         return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
     if algorithm == "crc32":
         return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4)).decode()}
-    return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _sha256(body)}
-
-
-def _sha256(body: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(body).digest()).decode()
+    return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": sha256}
 
 
 def _check_ca(settings: S3Settings) -> None:

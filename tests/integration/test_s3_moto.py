@@ -23,7 +23,12 @@ from connectors.base import (
 )
 from connectors.s3.connector import S3Connector
 from connectors.testing import MARK, make_batch, make_event
+from exporter.bus import create_bus
+from exporter.bus.base import Commit
+from exporter.domain.events import EncodedBatch
 from exporter.domain.secrets import Secret
+from exporter.settings.model import SqliteBus
+from tests.support.delivery import build_engine, deliver_all
 from tests.support.events import events, number_of
 from tests.support.moto import Proxy, client, error, hang_up, make_bucket, make_connector, make_settings, objects
 
@@ -380,3 +385,22 @@ async def test_nobody_listens(tmp_path):
     await target.close()
     with pytest.raises(TargetUnavailable, match="not open"):
         await target.deliver(make_batch(events(1), tenant="acme"))
+
+
+async def test_from_the_bus_through_the_engine_and_two_restarts(moto, tmp_path):
+    """The way of the service: SQLite bus, engine, target; the second process starts where the first one committed."""
+    bus = create_bus(SqliteBus(path=tmp_path / "bus.db", partitions=3))
+    bus.prepare(["acme"], ["soc"])
+    writer = bus.open_shard(0, "test")
+    writer.checkpoints()
+    bucket = await make_bucket(moto)
+    for start in (0, 400, 800):
+        values = events(400, start=start)
+        writer.commit(Commit([EncodedBatch("acme", "p", [b"s%d" % (n % 9) for n in range(400)], values)]))
+        target = make_settings(moto, bucket, tmp_path, batch_linger_seconds=0, batch_max_records=50)
+        engine = build_engine(bus, S3Connector(target, ConnectorContext("soc", "")), target_settings=target)
+        await deliver_all(engine)
+        assert engine.snapshot()["possible_duplicates"] == 0
+    writer.close()
+    bus.close()
+    assert numbers(await objects(moto, bucket)) == list(range(1200))
