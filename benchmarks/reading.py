@@ -64,15 +64,7 @@ async def read(url: str, tenant: str) -> tuple[int, float, float]:
     settings, clock = LokiSettings(url=url), SystemClock()
     async with LokiClient(settings, clock=clock) as client:
         tenant_settings = TenantSettings(selector='{job=~".+"}')
-        reader = TenantReader(
-            tenant,
-            tenant_settings,
-            settings,
-            client,
-            clock=clock,
-            near_bytes=5_000_000,
-            read_ahead=ByteBudget(64_000_000),
-        )
+        reader = TenantReader(tenant, tenant_settings, settings, client, clock=clock, near_bytes=5_000_000, read_ahead=ByteBudget(64_000_000))
         await reader.restore({})
         cpu, wall, entries = time.process_time(), time.perf_counter(), 0
         async for unit in reader.units(time.time_ns() - 10**9):

@@ -75,6 +75,8 @@ class PathWriter:
         """Read an object and take off what stands in it; when that is nothing, note what kind of object it is."""
         got = await self._store.get(known.key)
         if got is None:
+            # Somebody deleted it; its name is free again. Not at once, for a store that answers 412 and 404 in turn.
+            shelf.objects.remove(known)
             raise TargetUnavailable(f"{known.key} was listed and is not there", code="object_gone")
         large = len(got.body) > _SMALL_OBJECT_BYTES
         end, lines = await asyncio.to_thread(_read, known.key, got) if large else _read(known.key, got)

@@ -16,8 +16,8 @@ from tests.support.moto import make_bucket, objects
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(180)]
 
-COUNT = 12_000
-KILLS = 14
+COUNT = 8000
+KILLS = 10
 
 
 def start(moto, bucket, directory, seed):

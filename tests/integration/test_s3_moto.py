@@ -202,6 +202,33 @@ async def test_a_changed_or_foreign_object_needs_a_human(moto, tmp_path):
     await target.close()
 
 
+async def test_a_deleted_object_is_written_again(moto, tmp_path):
+    bucket = await make_bucket(moto)
+    target = make_connector(moto, bucket, tmp_path)
+    await target.open()
+    await target.deliver(make_batch(events(3), tenant="acme"))
+    (key,) = await objects(moto, bucket)
+    async with client(moto) as s3:
+        await s3.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(TargetUnavailable, match="not there"):
+        await target.deliver(make_batch(events(3), tenant="acme"))
+    await target.deliver(make_batch(events(3), tenant="acme"))
+    await target.close()
+    assert numbers(await objects(moto, bucket)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("tenant", [".", "..", "a*'()!_-.b", "a%2Fb", "ä b/c"])
+async def test_strange_tenants_are_found_again(moto, tmp_path, tenant):
+    bucket = await make_bucket(moto)
+    for end in (20, 30):  # another process, another cut
+        target = make_connector(moto, bucket, tmp_path)
+        await target.open()
+        await target.deliver(make_batch(events(end - 15, start=15), tenant=tenant, start=15))
+        await target.deliver(make_batch(events(end), tenant=tenant))
+        await target.close()
+    assert numbers(await objects(moto, bucket)) == list(range(30))
+
+
 async def test_a_wrong_end_offset_hides_nothing(moto, tmp_path):
     """Skipped is only what really stands there."""
     bucket = await make_bucket(moto)
