@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import delivery, hotpath, reading
+from benchmarks import delivery, hotpath, reading, s3
 from exporter.bus import create_bus
 from exporter.bus.base import Commit
 from exporter.domain.events import EncodedBatch
@@ -60,7 +60,11 @@ def main() -> int:
             stage.close()
             if server is not None:
                 server.stop()
-    for title, module in (("reading from the stand-in Loki", reading), ("bus → Splunk HEC, gzip", delivery)):
+    for title, module in (
+        ("reading from the stand-in Loki", reading),
+        ("bus → Splunk HEC, gzip", delivery),
+        ("bus → S3, ndjson.gz", s3),
+    ):
         print(f"\n== {title} ==\n", flush=True)
         sys.argv = [title]
         module.main()

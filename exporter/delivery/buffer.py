@@ -99,14 +99,22 @@ class LaneBuffer:
         self._finishing = True
         self._changed.set()
 
-    async def take(self, max_bytes: int, max_records: int) -> list[BusRecord]:
+    async def take(self, max_bytes: int, max_records: int, max_held: int = sys.maxsize) -> list[BusRecord]:
         """Return the next batch: full by bytes or count, or as old as the linger time. At least one record, even a larger
         one; an empty list only after :meth:`finish`.
+
+        Nor does it wait once the buffer occupies ``max_held`` bytes of memory: the poller may then have paused the lane, and
+        what it waits for would not come.
         """
         while not (len(self) or self._finishing):
             self._changed.clear()
             await self._changed.wait()
-        while not (self._finishing or self._bytes() >= max_bytes or len(self) >= max_records):
+        while not (
+            self._finishing
+            or self._bytes() >= max_bytes
+            or len(self) >= max_records
+            or self._bytes() + RECORD_OVERHEAD_BYTES * len(self) >= max_held
+        ):
             wait = self._oldest + self._linger_seconds - self._clock.monotonic()
             if wait <= 0:
                 break

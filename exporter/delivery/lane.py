@@ -98,8 +98,9 @@ class LaneWorker:
         while True:
             self.state = "idle"
             # Half of the share: about a third of what is held are Python's own bytes.
-            bound = min(parts.gate.size.max_bytes, parts.held.share_bytes // 2)
-            pending = await self._buffer.take(bound, parts.gate.size.max_records)
+            half = parts.held.share_bytes // 2
+            bound = min(parts.gate.size.max_bytes, half)
+            pending = await self._buffer.take(bound, parts.gate.size.max_records, half)
             if not pending:
                 return
             while pending:

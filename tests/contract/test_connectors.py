@@ -12,6 +12,7 @@ from connectors.registry import factories
 from connectors.testing import CHECKS, make_event
 from exporter.domain.secrets import Secret
 from exporter.sandbox.hec import Fault, StandInHec
+from tests.support import moto as moto_support
 
 BAD = 0xBAD
 
@@ -71,10 +72,40 @@ class HecHarness:
         return make_event(BAD)
 
 
-@pytest.fixture(params=["file", "splunk_hec"])
+class S3Harness:
+    def __init__(self, tmp_path: Path, proxy: moto_support.Proxy, bucket: str) -> None:
+        self._tmp_path, self._proxy, self._bucket = tmp_path, proxy, bucket
+
+    def connector(self) -> Connector:
+        factory = factories()["s3"]
+        return factory.build(
+            moto_support.make_settings(self._proxy.url, self._bucket, self._tmp_path), ConnectorContext("archive", "")
+        )
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        found = await moto_support.objects(self._proxy.upstream, self._bucket)
+        return [line for key, lines in found.items() if key.startswith(f"{tenant}/") for line in lines]
+
+    async def break_target(self) -> None:
+        """The store does its work and the answer never comes: the worst of outages."""
+        self._proxy.after = moto_support.hang_up
+
+    async def mend_target(self) -> None:
+        self._proxy.after = None
+
+    def refused_event(self) -> bytes:
+        return make_event(BAD)[:-1] + b"\n}"
+
+
+@pytest.fixture(params=["file", "splunk_hec", "s3"])
 async def harness(request, tmp_path):
     if request.param == "file":
         yield FileHarness(tmp_path)
+        return
+    if request.param == "s3":
+        url = request.getfixturevalue("moto")
+        async with moto_support.Proxy(url) as proxy:
+            yield S3Harness(tmp_path, proxy, await moto_support.make_bucket(url))
         return
     hec = StandInHec("t0ken", indexes=["main"], keep_events=True)
     await hec.start()

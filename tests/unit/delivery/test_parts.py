@@ -117,6 +117,15 @@ async def test_a_batch_waits_for_more_at_most_the_linger_time(clock):
     assert clock.monotonic() == before
 
 
+async def test_a_batch_does_not_wait_for_what_the_memory_bound_keeps_out(clock):
+    """The poller pauses a lane by the memory it occupies, which for small events is far more than their bytes."""
+    buffer = LaneBuffer(60.0, clock)
+    buffer.put(records([10, 10, 10]))
+    before = clock.monotonic()
+    assert len(await buffer.take(1000, 10, held_size(records([10, 10, 10])))) == 3
+    assert clock.monotonic() == before
+
+
 def test_held_bytes_are_counted_per_lane():
     held, one, two = HeldBytes(), Lane("a", 0), Lane("b", 0)
     held.add(one, 100)
