@@ -104,7 +104,7 @@ class _Progress:
     def body(self, rows: _Range) -> bytes:
         """Return these rows as a JSON array."""
         with memoryview(self.text) as text:
-            return b"[%b]" % text[self.start(rows[0]) : self.ends[rows[1] - 1] - 1]
+            return b"".join((b"[", text[self.start(rows[0]) : self.ends[rows[1] - 1] - 1], b"]"))
 
     def push(self, *ranges: _Range) -> None:
         """Put ranges in front of what is pending."""

@@ -10,8 +10,12 @@ import pytest
 from connectors.base import Connector, ConnectorContext
 from connectors.registry import factories
 from connectors.testing import CHECKS, make_event
+from exporter.domain.events import encode_head
 from exporter.domain.secrets import Secret
 from exporter.sandbox.hec import Fault, StandInHec
+from exporter.sandbox.logs_ingestion import Fault as LogsFault
+from exporter.sandbox.logs_ingestion import StandInLogs
+from tests.support.sentinel import connector_of
 
 BAD = 0xBAD
 
@@ -71,10 +75,44 @@ class HecHarness:
         return make_event(BAD)
 
 
-@pytest.fixture(params=["file", "splunk_hec"])
+class SentinelHarness:
+    def __init__(self, logs: StandInLogs) -> None:
+        self._logs = logs
+
+    def connector(self) -> Connector:
+        return connector_of(self._logs)
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        """Nothing of an event is lost in its row, so the event can be made from it."""
+        return [
+            encode_head(row["EventId"], row["EventTimeNs"])
+            + orjson.dumps({"tenant.id": row["TenantName"], "message": row["Message"]})[1:]
+            for row in self._logs.rows
+        ]
+
+    async def break_target(self) -> None:
+        self._logs.faults.append(LogsFault(status=503, times=1_000_000))
+
+    async def mend_target(self) -> None:
+        self._logs.faults.clear()
+
+    def refused_event(self) -> bytes:
+        self._logs.table.bad_ids.add(f"{BAD:032x}")
+        return make_event(BAD)
+
+
+@pytest.fixture(params=["file", "splunk_hec", "sentinel"])
 async def harness(request, tmp_path):
     if request.param == "file":
         yield FileHarness(tmp_path)
+        return
+    if request.param == "sentinel":
+        logs = StandInLogs(keep_rows=True)
+        await logs.start()
+        try:
+            yield SentinelHarness(logs)
+        finally:
+            await logs.stop()
         return
     hec = StandInHec("t0ken", indexes=["main"], keep_events=True)
     await hec.start()
