@@ -12,9 +12,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import (
     CertificateCredential,
@@ -55,6 +55,10 @@ _HINTS = {
     "AADSTS900023": "tenant_id is not known in this cloud",
     "AADSTS500011": "the audience is not known in this tenant; check cloud",
 }
+
+
+#: Entra's own words for "try again" (transient error, temporarily unavailable, too many requests).
+_TRANSIENT = frozenset({"AADSTS90033", "AADSTS90006", "AADSTS90055"})
 
 
 class Token(NamedTuple):
@@ -103,10 +107,21 @@ class TokenSource:
         return self._clock.now_ns() / 1e9
 
 
+class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it lazily, untyped
+    """Remembers the status of the last answer: the errors of azure-identity do not tell an outage from a refusal."""
+
+    status = 0
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        response = super().send(request, **kwargs)
+        self.status = response.status_code
+        return response
+
+
 def fetch_token(settings: SentinelSettings) -> Token:
     """Ask Entra (or the machine's managed identity) for a token. Blocks. Raises TargetError, never with text of an answer."""
     authority, scope = CLOUDS[settings.cloud]
-    transport = RequestsTransport(
+    transport = _Transport(
         connection_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         connection_verify=str(settings.ca_file) if settings.ca_file is not None else True,
@@ -119,7 +134,7 @@ def fetch_token(settings: SentinelSettings) -> Token:
     except SecretError as error:
         raise TargetUnauthorized(str(error), code="credential_unreadable") from None
     except AzureError as error:
-        raise _refused(error) from None
+        raise _refused(error, transport.status) from None
     except (OSError, ValueError) as error:
         # OSError: a file; ValueError: a certificate or tenant that azure-identity finds malformed.
         raise TargetUnauthorized(
@@ -179,26 +194,27 @@ def _from_environment(name: str, key: str) -> str:
     return value
 
 
-def _refused(error: AzureError) -> TargetError:
+def _refused(error: AzureError, status: int) -> TargetError:
     """Return what a failure to get a token means; the texts of Entra hold ids and times, so only its code is kept."""
-    if isinstance(error, CredentialUnavailableError):
+    if isinstance(error, CredentialUnavailableError) and status < 500:
         return TargetUnauthorized(
             "no managed identity answers on this machine",
             hint="assign one to the machine or pod, or choose another auth",
             code="identity_unavailable",
         )
-    if found := _ENTRA_CODE.search(str(error)):
-        code = found[0]
+    found = _ENTRA_CODE.search(str(error))
+    code = found[0] if found else ""
+    if status == 429 or status >= 500 or code in _TRANSIENT:
+        return TargetUnavailable(f"Entra gives no token (HTTP {status})", code="entra_unavailable")
+    if code:
         hint = _HINTS.get(code, "look up the code in Microsoft's list of Entra error codes")
         return TargetUnauthorized(f"Entra gives no token ({code})", hint=hint, code="entra_refused")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ServiceRequestError | ServiceResponseError):
-            return TargetUnavailable("Entra does not answer", hint="check authority, ca_file and the network")
-        if isinstance(cause, HttpResponseError) and cause.status_code is not None:
-            if cause.status_code in {429, 500, 502, 503, 504}:
-                return TargetUnavailable(f"Entra gives no token (HTTP {cause.status_code})", code="entra_unavailable")
-            break
+            return TargetUnavailable(
+                "Entra does not answer", hint="check authority, ca_file and the network", code="entra_unavailable"
+            )
         cause = cause.__cause__ or cause.__context__
     return TargetUnauthorized(
         f"no token ({type(error).__name__})", hint="check authority, tenant_id and client_id", code="entra_refused"

@@ -109,7 +109,7 @@ class Entra:
     def _token(self, request: Request, endpoint: str) -> Response:
         self.requests += 1
         if self.faults:
-            return _json(self.faults.popleft(), {"error": "temporarily_unavailable"})
+            return Response(self.faults.popleft(), b"<h1>Service Unavailable</h1>", {"Content-Type": "text/html"})
         form = {key: values[0] for key, values in parse_qs(request.body.decode("utf-8", "replace")).items()}
         try:
             if form.get("grant_type") != "client_credentials":
@@ -147,8 +147,9 @@ class Entra:
     def _check_certificate(self, assertion: str, header: dict[str, Any], endpoint: str) -> None:
         """The header names the certificate by thumbprint, SHA-256 or, older, SHA-1."""
         for certificate in self.certificates:
-            named = header.get("x5t#S256") == _thumbprint(certificate, hashes.SHA256())
-            if named or header.get("x5t") == _thumbprint(certificate, hashes.SHA1()):  # noqa: S303 - what Entra defines
+            # Base64url, with or without padding.
+            named = str(header.get("x5t#S256")).rstrip("=") == _thumbprint(certificate, hashes.SHA256())
+            if named or str(header.get("x5t")).rstrip("=") == _thumbprint(certificate, hashes.SHA1()):  # noqa: S303 - Entra's
                 try:
                     jwt.decode(
                         assertion,

@@ -160,12 +160,18 @@ def test_what_is_no_event(value):
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=9)
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=9),
 )
 KEYS = st.one_of(st.sampled_from([*DEFAULT_COLUMNS, "user.id", "x"]), st.text(max_size=6)).filter(
     lambda key: key not in {"time", "event.id"}
 )
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=6)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=6
+)
 
 
 @examples(max_examples=150)
