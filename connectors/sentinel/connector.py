@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from isal import igzip
-
 from connectors.base import (
     Batch,
     Capabilities,
@@ -31,7 +29,7 @@ from connectors.sentinel.client import OutcomeUnknown, Reply, SentinelClient, er
 from connectors.sentinel.columns import parse_columns
 from connectors.sentinel.identity import Token, TokenSource, fetch_token
 from connectors.sentinel.limiter import Limiter
-from connectors.sentinel.rows import Mapper, NotCanonical
+from connectors.sentinel.rows import Mapper, Range, Rows
 from connectors.sentinel.settings import SentinelSettings
 from connectors.sentinel.unsure import UnsureRequests
 from exporter.domain.clock import Clock, SystemClock
@@ -62,24 +60,16 @@ RESTAMPED_AFTER_NS, RESTAMPED_AHEAD_NS = 172_800 * 1_000_000_000, 86_400 * 1_000
 #: Request ids kept in a receipt.
 MAX_REQUEST_IDS = 100
 
-_Range = tuple[int, int]
-
 
 @dataclass(slots=True, repr=False)
 class _Progress:
-    """A delivery under way: the rows that can be sent, by number. ``indices`` are their places in the batch; ``pending`` holds
-    the ranges of rows that are neither stored nor refused, in order.
-
-    ``text`` is all rows, each with a comma behind it, and ``ends`` where each of them stops: thousands of rows as objects of their
-    own would make the allocator give memory back and fetch it again for every batch, at twice the cost of all else.
+    """A delivery under way: the rows that can be sent, and ``pending``, the ranges of them that are neither stored nor refused,
+    in order.
     """
 
     batch: Batch
-    text: bytearray = field(default_factory=bytearray)
-    times: list[int] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    pending: deque[_Range] = field(default_factory=deque)
+    rows: Rows = field(default_factory=Rows)
+    pending: deque[Range] = field(default_factory=deque)
     rejected: list[Rejection] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
     stored: int = 0
@@ -95,18 +85,9 @@ class _Progress:
         return self.batch.tenant, self.batch.partition
 
     def offset(self, row: int) -> int:
-        return self.batch.records[self.indices[row]].offset
+        return self.batch.records[self.rows.indices[row]].offset
 
-    def start(self, row: int) -> int:
-        """Where a row begins in ``text``."""
-        return self.ends[row - 1] if row else 0
-
-    def body(self, rows: _Range) -> bytes:
-        """Return these rows as a JSON array."""
-        with memoryview(self.text) as text:
-            return b"".join((b"[", text[self.start(rows[0]) : self.ends[rows[1] - 1] - 1], b"]"))
-
-    def push(self, *ranges: _Range) -> None:
+    def push(self, *ranges: Range) -> None:
         """Put ranges in front of what is pending."""
         self.pending.extendleft(reversed(ranges))
 
@@ -166,7 +147,7 @@ class SentinelConnector:
             if not (progress.stored or progress.rejected):
                 raise
             # The head is settled; the engine hands the rest in again and meets the error then.
-        left = [progress.indices[row] for first, end in progress.pending for row in range(first, end)]
+        left = [progress.rows.indices[row] for first, end in progress.pending for row in range(first, end)]
         return DeliveryResult(
             rejected=tuple(progress.rejected),
             retry=tuple(left),
@@ -175,29 +156,17 @@ class SentinelConnector:
         )
 
     async def _encode(self, batch: Batch) -> _Progress:
-        progress, records, changes = _Progress(batch), batch.records, self._mapper.changes
-        text, times, indices, ends = progress.text, progress.times, progress.indices, progress.ends
-        encode = self._mapper.encode
-        for start in range(0, len(records), BLOCK_RECORDS):
+        progress, changes = _Progress(batch), self._mapper.changes
+        for start in range(0, len(batch.records), BLOCK_RECORDS):
             moved, truncated = changes.moved, changes.truncated
-            for index, record in enumerate(records[start : start + BLOCK_RECORDS], start):
-                try:
-                    row, time_ns = encode(record.value)
-                except NotCanonical:
-                    progress.rejected.append(
-                        Rejection(index, "not_canonical", "not a canonical event; it was not sent")
-                    )
-                    continue
-                text += row
-                text += b","
-                times.append(time_ns)
-                indices.append(index)
-                ends.append(len(text))
+            block = batch.records[start : start + BLOCK_RECORDS]
+            for index in self._mapper.encode(block, start, progress.rows):
+                progress.rejected.append(Rejection(index, "not_canonical", "not a canonical event; it was not sent"))
             progress.moved += changes.moved - moved
             progress.truncated += changes.truncated - truncated
             await asyncio.sleep(0)
-        if indices:
-            progress.pending.append((0, len(indices)))
+        if progress.rows.ends:
+            progress.pending.append((0, len(progress.rows.ends)))
         return progress
 
     # --- one request --------------------------------------------------------------------------------------------------
@@ -205,15 +174,15 @@ class SentinelConnector:
     async def _send(self, progress: _Progress) -> None:
         """Send as much of the first pending range as one request holds. What is not settled stays pending, also on errors."""
         rows = self._take(progress)
-        body = progress.body(rows)
-        packed = igzip.compress(body, compresslevel=GZIP_LEVEL)  # 3 ms for the largest batch: not worth a thread
-        self._ratio = (self._ratio + len(body) / len(packed)) / 2
+        size = progress.rows.size(rows)
+        packed = progress.rows.packed(rows, GZIP_LEVEL)  # 3 ms for the largest batch: not worth a thread
+        self._ratio = (self._ratio + size / len(packed)) / 2
         if len(packed) > self._wire_limit:
             self._too_large(progress, rows, f"{len(packed)} bytes after compression")
             return
         settled = False
         try:
-            await self._limiter.admit(len(body))
+            await self._limiter.admit(size)
             reply = await self._post(progress, rows, packed)
             if reply.answer.outcome_unknown:
                 self._unsure.note(progress.lane, progress.offset(rows[0]), progress.offset(rows[1] - 1))
@@ -223,18 +192,19 @@ class SentinelConnector:
             if not settled:
                 progress.push(rows)
 
-    def _take(self, progress: _Progress) -> _Range:
+    def _take(self, progress: _Progress) -> Range:
         """Take from what is pending the rows of the next request: at least one, else as many as are expected to fit."""
         first, end = progress.pending.popleft()
         most = min(MAX_PLAIN_BYTES, int(self._wire_limit * self._ratio * PLANNED_SHARE))
-        cut = max(first + 1, bisect_right(progress.ends, progress.start(first) + most, first, end))
+        rows = progress.rows
+        cut = max(first + 1, bisect_right(rows.ends, rows.start(first) + most, first, end))
         if self._narrow:
-            cut = _within_span(progress.times, first, cut)
+            cut = _within_span(rows.times, first, cut)
         if cut < end:
             progress.push((cut, end))
         return first, cut
 
-    async def _post(self, progress: _Progress, rows: _Range, packed: bytes) -> Reply:
+    async def _post(self, progress: _Progress, rows: Range, packed: bytes) -> Reply:
         progress.requests += 1
         try:
             return await self._client.send(packed)
@@ -247,7 +217,7 @@ class SentinelConnector:
             self._unsure.note(progress.lane, progress.offset(rows[0]), progress.offset(rows[1] - 1))
             raise
 
-    def _judge(self, progress: _Progress, rows: _Range, reply: Reply, wire_bytes: int) -> None:
+    def _judge(self, progress: _Progress, rows: Range, reply: Reply, wire_bytes: int) -> None:
         answer, alone = reply.answer, rows[1] - rows[0] == 1
         if answer.meaning is Meaning.STORED:
             self._store(progress, rows, reply.request_id, wire_bytes)
@@ -268,12 +238,14 @@ class SentinelConnector:
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
-    def _store(self, progress: _Progress, rows: _Range, request_id: str, wire_bytes: int) -> None:
+    def _store(self, progress: _Progress, rows: Range, request_id: str, wire_bytes: int) -> None:
         first, end = rows
         progress.stored += end - first
         progress.wire_bytes += wire_bytes
-        progress.duplicates += self._unsure.stored(progress.lane, [progress.offset(row) for row in range(first, end)])
-        progress.restamped += self._restamped(progress.times[first:end])
+        if self._unsure.concerns(progress.lane):
+            offsets = [progress.offset(row) for row in range(first, end)]
+            progress.duplicates += self._unsure.stored(progress.lane, offsets)
+        progress.restamped += self._restamped(progress.rows.times[first:end])
         if len(progress.request_ids) < MAX_REQUEST_IDS:
             progress.request_ids.append(request_id)
         self._refusals_left = MAX_REFUSED_IN_A_ROW
@@ -294,21 +266,24 @@ class SentinelConnector:
                 code=answer.name,
             )
         self._refusals_left -= 1
-        progress.rejected.append(Rejection(progress.indices[row], answer.name, f"{answer.text}, alone in its request"))
+        progress.rejected.append(
+            Rejection(progress.rows.indices[row], answer.name, f"{answer.text}, alone in its request")
+        )
 
-    def _too_large(self, progress: _Progress, rows: _Range, what: str) -> None:
+    def _too_large(self, progress: _Progress, rows: Range, what: str) -> None:
         if rows[1] - rows[0] > 1:
             _halve(progress, rows)
             return
-        index = progress.indices[rows[0]]
+        index = progress.rows.indices[rows[0]]
         size = len(progress.batch.records[index].value)
         progress.rejected.append(Rejection(index, "too_large", f"event of {size} bytes is too large alone: {what}"))
 
 
-def _halve(progress: _Progress, rows: _Range) -> None:
+def _halve(progress: _Progress, rows: Range) -> None:
     """Put both halves, by bytes, in front of what is pending."""
     first, end = rows
-    middle = bisect_right(progress.ends, (progress.start(first) + progress.ends[end - 1]) // 2, first, end)
+    ends, start = progress.rows.ends, progress.rows.start(first)
+    middle = bisect_right(ends, (start + ends[end - 1]) // 2, first, end)
     middle = min(max(middle, first + 1), end - 1)
     progress.push((first, middle), (middle, end))
 

@@ -24,6 +24,10 @@ class UnsureRequests:
         if len(known) < MAX_REQUESTS:
             known.append((first_offset, last_offset))
 
+    def concerns(self, lane: LaneName) -> bool:
+        """Tell whether there is such a request in the lane."""
+        return lane in self._ranges
+
     def stored(self, lane: LaneName, offsets: Sequence[int]) -> int:
         """Return how many copies the target may hold beyond one each, now that these offsets (in order) are stored, and
         forget requests that lie below them.
