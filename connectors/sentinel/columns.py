@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 #: The service's own time column; it is always sent and cannot be mapped to.
 TIME_GENERATED = "TimeGenerated"
-TYPES = ("string", "int", "long", "real", "boolean", "datetime", "guid", "dynamic")
+#: Types that a DCR's stream declarations know.
+TYPES = ("string", "int", "long", "real", "boolean", "datetime", "dynamic")
 #: Azure Monitor: a letter, then letters, digits and underscores, 45 in all; string when no type is given.
 SPEC_PATTERN = rf"^[A-Za-z][A-Za-z0-9_]{{0,44}}(:({'|'.join(TYPES)}))?$"
 #: Names that every table has already (Azure Monitor, standard columns), compared without case to be safe.

@@ -84,7 +84,7 @@ class SentinelSettings(TargetSettings):
     )
     columns: Mapping[str, Annotated[str, Field(pattern=SPEC_PATTERN)]] = Field(
         default_factory=lambda: dict(DEFAULT_COLUMNS),
-        description="Canonical key → column, or column:type (string, int, long, real, boolean, datetime, guid, dynamic). All of it: "
+        description="Canonical key → column, or column:type (string, int, long, real, boolean, datetime, dynamic). All of it: "
         "what is not named goes into the column of unmapped. Every column must be declared in the DCR, or Azure drops it silently.",
     )
     quota_share: float = Field(
