@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import delivery, hotpath, reading
+from benchmarks import delivery, hotpath, reading, sentinel
 from exporter.bus import create_bus
 from exporter.bus.base import Commit
 from exporter.domain.events import EncodedBatch
@@ -60,7 +60,12 @@ def main() -> int:
             stage.close()
             if server is not None:
                 server.stop()
-    for title, module in (("reading from the stand-in Loki", reading), ("bus → Splunk HEC, gzip", delivery)):
+    further = (
+        ("reading from the stand-in Loki", reading),
+        ("bus → Splunk HEC, gzip", delivery),
+        ("bus → Microsoft Sentinel, gzip, TLS", sentinel),
+    )
+    for title, module in further:
         print(f"\n== {title} ==\n", flush=True)
         sys.argv = [title]
         module.main()

@@ -66,6 +66,9 @@ class Token(NamedTuple):
     #: Seconds since the epoch.
     expires_on: float
 
+    def __repr__(self) -> str:
+        return f"Token(expires_on={self.expires_on})"
+
 
 class TokenSource:
     """The token of one target. Used by the client, in one event loop."""

@@ -287,6 +287,10 @@ async def test_while_a_token_is_good_entra_may_be_away():
     assert await source.token() == "t5"
 
 
+def test_a_token_does_not_show():
+    assert "very-secret" not in f"{Token('very-secret', 1.0)!r}{Token('very-secret', 1.0)!s}"
+
+
 async def test_tokens_of_a_short_life():
     clock = ManualClock(10**18)
     fetch = Fetcher(clock, life=60.0)

@@ -137,9 +137,9 @@ def test_long_fields_are_cut_and_named():
 
 
 def test_members_that_grow_by_their_new_names_are_cut_too():
-    names = [f"k{n}" for n in range(4_000)]
+    names = [f"k{n}" for n in range(2_800)]
     value = event({**dict.fromkeys(names, 1), "unmapped": dict.fromkeys(names, 2)})
-    assert len(value) < 2 * MAX_FIELD_BYTES
+    assert len(value) < 60_000
     found = orjson.loads(encode(mapper(), value))
     assert len(orjson.dumps(found["Unmapped"])) <= MAX_FIELD_BYTES
     assert found["Truncated"] == ["Unmapped"]
