@@ -51,6 +51,8 @@ MAX_BATCH_BYTES = 4 * 1_048_576
 MAX_BATCH_RECORDS = 10_000
 #: Records mapped at a stretch, about 2 ms, before other lanes have their turn.
 BLOCK_RECORDS = 256
+#: How much longer a row is than its event, at most, usually: three columns of time, and longer names.
+ROW_BYTES = 160
 #: Lone records refused in a row, none stored between them, after which not the records but rule and table are wrong.
 MAX_REFUSED_IN_A_ROW = 100
 #: Auxiliary tables want the records of a request within 30 minutes; kept to once the service has asked for it.
@@ -68,7 +70,7 @@ class _Progress:
     """
 
     batch: Batch
-    rows: Rows = field(default_factory=Rows)
+    rows: Rows
     pending: deque[Range] = field(default_factory=deque)
     rejected: list[Rejection] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
@@ -156,7 +158,8 @@ class SentinelConnector:
         )
 
     async def _encode(self, batch: Batch) -> _Progress:
-        progress, changes = _Progress(batch), self._mapper.changes
+        room = batch.size_bytes + ROW_BYTES * len(batch.records)
+        progress, changes = _Progress(batch, Rows(room)), self._mapper.changes
         for start in range(0, len(batch.records), BLOCK_RECORDS):
             moved, truncated = changes.moved, changes.truncated
             block = batch.records[start : start + BLOCK_RECORDS]

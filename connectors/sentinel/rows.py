@@ -49,14 +49,36 @@ class Rows:
     """Rows by number, in one buffer with a comma around each; ``ends`` are the places behind their commas.
 
     Thousands of rows as objects of their own would make the allocator give memory back and fetch it again for every batch, at
-    twice the cost of all else.
+    twice the cost of all else; and a buffer that grows with them would be copied eight times over. So it has ``room``, the
+    expected bytes of all rows, from the start.
     """
 
-    text: bytearray = field(default_factory=lambda: bytearray(b","))
+    room: int
+    text: bytearray = field(init=False)
     ends: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     #: Places of the rows in their batch.
     indices: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.text = bytearray(self.room + 2)
+        self.text[0] = _COMMA
+
+    @property
+    def used(self) -> int:
+        """Bytes of the buffer that hold rows."""
+        return self.ends[-1] if self.ends else 1
+
+    def add(self, encoded: list[bytes]) -> None:
+        """Append rows."""
+        at = end = self.used
+        for row in encoded:
+            end += len(row) + 1
+            self.ends.append(end)
+        if end > len(self.text):
+            self.text += bytes(end)  # twice as much and more, so that it stays the exception
+        encoded.append(b"")  # the comma behind the last one
+        self.text[at:end] = b",".join(encoded)
 
     def start(self, row: int) -> int:
         """Return where a row begins."""
@@ -150,7 +172,8 @@ class Mapper:
         This is most of the cost of a delivery, hence the one long loop and its local names.
         """
         refused = []
-        text, ends, times, indices = rows.text, rows.ends, rows.times, rows.indices
+        encoded: list[bytes] = []
+        times, indices = rows.times, rows.indices
         plans, texts, loads, dumps = self._plans, self._texts, orjson.loads, orjson.dumps
         second, prefix = -1, self._prefix(-1)
         for index, (_, _, value) in enumerate(records, start):
@@ -176,14 +199,14 @@ class Mapper:
                     row = plans[tuple(event)](event, stamp, time_ns) or self._by_table(event, stamp, time_ns)
                 if texts:
                     self._to_text(row)
-                text += dumps(row)
+                encoded.append(dumps(row))
             except orjson.JSONEncodeError:  # nested deeper than orjson writes (254); reading stops at 1,024 only
                 refused.append(index)
                 continue
-            text += b","
-            ends.append(len(text))
             times.append(time_ns)
             indices.append(index)
+        if encoded:
+            rows.add(encoded)
         return refused
 
     def _prefix(self, second: int) -> str:

@@ -90,8 +90,8 @@ class SentinelSettings(TargetSettings):
     quota_share: float = Field(
         default=1.0,
         gt=0,
-        le=1,
-        description="Share of the DCR's quota (12,000 requests and 2 GB a minute) that this process keeps to; with N delivery processes set 1/N.",
+        le=16,
+        description="Share of the DCR's quota (12,000 requests and 2 GB before compression a minute) that this process keeps to; with N delivery processes set 1/N, above 1 only where Azure granted more.",
     )
     timeout_seconds: float = Field(
         default=60.0,

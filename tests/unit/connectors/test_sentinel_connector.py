@@ -26,6 +26,7 @@ from connectors.base import (
 from connectors.sentinel.columns import DEFAULT_COLUMNS
 from connectors.sentinel.connector import MAX_REFUSED_IN_A_ROW, MAX_WIRE_BYTES, RESTAMPED_AFTER_NS, _Progress
 from connectors.sentinel.limiter import BURST, REQUESTS_A_MINUTE, Limiter
+from connectors.sentinel.rows import Rows
 from connectors.testing import deliver_fully, make_batch
 from exporter.domain.clock import ManualClock
 from exporter.domain.events import encode_head
@@ -475,4 +476,4 @@ async def test_the_limiter_keeps_to_its_share_in_every_minute():
 
 
 def test_the_receipt_is_plain_json():
-    assert orjson.loads(orjson.dumps(_Progress(make_batch(events(1))).receipt()))["status"] == 204
+    assert orjson.loads(orjson.dumps(_Progress(make_batch(events(1)), Rows(0)).receipt()))["status"] == 204

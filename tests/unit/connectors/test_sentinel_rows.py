@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from isal import igzip
 
 from connectors.base import Record
 from connectors.sentinel.columns import DEFAULT_COLUMNS, faults_of, parse_columns
@@ -30,10 +31,10 @@ def event(members: dict, time_ns: int = TIME_NS) -> bytes:
 
 
 def encode(the_mapper: Mapper, value: bytes) -> bytes:
-    rows = Rows()
+    rows = Rows(0)
     refused = the_mapper.encode([Record(0, b"", value)], 0, rows)
     assert not refused
-    return bytes(rows.text[1:-1])
+    return bytes(rows.text[1 : rows.used - 1])
 
 
 def row(members: dict, the_mapper: Mapper | None = None, *, uses: int = 1) -> dict:
@@ -165,7 +166,7 @@ def test_a_table_without_dynamic_columns_gets_json_text():
      HEAD + b'"message":' + b"[" * 300 + b"]" * 300 + b"}", b'["' + HEAD + b'"]'],
 )  # fmt: skip
 def test_what_is_no_event(value):
-    rows = Rows()
+    rows = Rows(0)
     good = event({"message": "m"})
     assert mapper().encode([Record(n, b"", v) for n, v in enumerate([good, value, good])], 7, rows) == [8]
     assert (rows.indices, len(rows.ends), len(rows.times)) == ([7, 9], 2, 2)
@@ -213,6 +214,19 @@ def test_plan_and_table_agree_nothing_is_lost_and_azure_changes_nothing(members)
             assert stored[column.name] == orjson.dumps(item).decode()
         else:
             assert stored[column.name] == item
+
+
+@pytest.mark.parametrize("room", [0, 100, 100_000])
+def test_rows_by_range(room):
+    rows = Rows(room)
+    values = [event({"message": "m" * n}) for n in range(50)]
+    for start in range(0, 50, 7):
+        mapper().encode([Record(0, b"", v) for v in values[start : start + 7]], start, rows)
+    for first in range(50):
+        for end in range(first + 1, 51):
+            plain = igzip.decompress(rows.packed((first, end), 1))
+            assert len(plain) == rows.size((first, end))
+            assert [len(r["Message"]) for r in orjson.loads(plain)] == list(range(first, end))
 
 
 def test_shapes_are_bounded():

@@ -56,7 +56,7 @@ def test_sound(keys):
         ({"columns": {**DEFAULT_COLUMNS, "kind": "Type"}}, "Azure's own"),
         ({"columns": {}}, "needs a column for event.id"),
         ({"quota_share": 0}, "quota_share"),
-        ({"quota_share": 1.5}, "quota_share"),
+        ({"quota_share": 17}, "quota_share"),
         ({"tenant_id": "contoso"}, "tenant_id"),
         ({"surprise": 1}, "surprise"),
     ],
