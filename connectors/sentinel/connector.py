@@ -269,9 +269,12 @@ class SentinelConnector:
                 code=answer.name,
             )
         self._refusals_left -= 1
-        progress.rejected.append(
-            Rejection(progress.rows.indices[row], answer.name, f"{answer.text}, alone in its request")
-        )
+        self._refuse(progress, row, answer.name, f"{answer.text}, alone in its request")
+
+    def _refuse(self, progress: _Progress, row: int, code: str, reason: str) -> None:
+        """Note a record as refused. Copies of it may be stored all the same, by requests before whose outcome is unknown."""
+        progress.rejected.append(Rejection(progress.rows.indices[row], code, reason))
+        progress.duplicates += self._unsure.stored(progress.lane, [progress.offset(row)])
 
     def _too_large(self, progress: _Progress, rows: Range, what: str) -> None:
         if rows[1] - rows[0] > 1:
@@ -279,7 +282,7 @@ class SentinelConnector:
             return
         index = progress.rows.indices[rows[0]]
         size = len(progress.batch.records[index].value)
-        progress.rejected.append(Rejection(index, "too_large", f"event of {size} bytes is too large alone: {what}"))
+        self._refuse(progress, rows[0], "too_large", f"event of {size} bytes is too large alone: {what}")
 
 
 def _halve(progress: _Progress, rows: Range) -> None:

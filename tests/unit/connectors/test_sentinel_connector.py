@@ -448,6 +448,14 @@ async def test_nothing_is_lost_and_duplicates_are_counted(small_ca, sizes, fault
         assert len(logs.accepted) - len(set(logs.accepted)) <= duplicates
 
 
+async def test_copies_of_a_record_that_is_refused_in_the_end_are_counted():
+    async with logs_and_connector() as (logs, connector):
+        await connector.open()
+        logs.faults += [Fault(cut=True, store=True, times=2), Fault(status=413)]
+        refused, duplicates = await deliver_fully(connector, make_batch([now_event(1)]))
+        assert (refused, duplicates, logs.accepted) == ([0], 2, ids([1, 1]))
+
+
 async def test_lanes_at_once_are_counted_apart():
     async with logs_and_connector() as (logs, connector):
         await connector.open()
