@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import delivery, hotpath, reading, s3
+from benchmarks import delivery, hotpath, reading, s3, sentinel
 from exporter.bus import create_bus
 from exporter.bus.base import Commit
 from exporter.domain.events import EncodedBatch
@@ -60,11 +60,13 @@ def main() -> int:
             stage.close()
             if server is not None:
                 server.stop()
-    for title, module in (
+    further = (
         ("reading from the stand-in Loki", reading),
         ("bus → Splunk HEC, gzip", delivery),
         ("bus → S3, ndjson.gz", s3),
-    ):
+        ("bus → Microsoft Sentinel, gzip, TLS", sentinel),
+    )
+    for title, module in further:
         print(f"\n== {title} ==\n", flush=True)
         sys.argv = [title]
         module.main()

@@ -17,6 +17,7 @@ from exporter.errors import ConfigurationError, Finding
 _BUILT_IN: Mapping[str, str] = {
     "file": "connectors.file:FACTORY",
     "s3": "connectors.s3:FACTORY",
+    "sentinel": "connectors.sentinel:FACTORY",
     "splunk_hec": "connectors.splunk_hec:FACTORY",
 }
 

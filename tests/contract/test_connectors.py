@@ -10,9 +10,13 @@ import pytest
 from connectors.base import Connector, ConnectorContext
 from connectors.registry import factories
 from connectors.testing import CHECKS, make_event
+from exporter.domain.events import encode_head
 from exporter.domain.secrets import Secret
 from exporter.sandbox.hec import Fault, StandInHec
+from exporter.sandbox.logs_ingestion import Fault as LogsFault
+from exporter.sandbox.logs_ingestion import StandInLogs
 from tests.support import moto as moto_support
+from tests.support.sentinel import connector_of
 
 BAD = 0xBAD
 
@@ -97,7 +101,33 @@ class S3Harness:
         return make_event(BAD)[:-1] + b"\n}"
 
 
-@pytest.fixture(params=["file", "splunk_hec", "s3"])
+class SentinelHarness:
+    def __init__(self, logs: StandInLogs) -> None:
+        self._logs = logs
+
+    def connector(self) -> Connector:
+        return connector_of(self._logs)
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        """Nothing of an event is lost in its row, so the event can be made from it."""
+        return [
+            encode_head(row["EventId"], row["EventTimeNs"])
+            + orjson.dumps({"tenant.id": row["TenantName"], "message": row["Message"]})[1:]
+            for row in self._logs.rows
+        ]
+
+    async def break_target(self) -> None:
+        self._logs.faults.append(LogsFault(status=503, times=1_000_000))
+
+    async def mend_target(self) -> None:
+        self._logs.faults.clear()
+
+    def refused_event(self) -> bytes:
+        self._logs.table.bad_ids.add(f"{BAD:032x}")
+        return make_event(BAD)
+
+
+@pytest.fixture(params=["file", "splunk_hec", "s3", "sentinel"])
 async def harness(request, tmp_path):
     if request.param == "file":
         yield FileHarness(tmp_path)
@@ -106,6 +136,14 @@ async def harness(request, tmp_path):
         url = request.getfixturevalue("moto")
         async with moto_support.Proxy(url) as proxy:
             yield S3Harness(tmp_path, proxy, await moto_support.make_bucket(url))
+        return
+    if request.param == "sentinel":
+        logs = StandInLogs(keep_rows=True)
+        await logs.start()
+        try:
+            yield SentinelHarness(logs)
+        finally:
+            await logs.stop()
         return
     hec = StandInHec("t0ken", indexes=["main"], keep_events=True)
     await hec.start()
