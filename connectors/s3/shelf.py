@@ -57,6 +57,7 @@ class Shelf:
         if first < self.floor:
             self.objects.clear()
             self.floor = 0
+            self.stale = True  # until the listing has come
         return self.objects[-1].key if self.objects else ""
 
     def listed(self, found: Iterable[tuple[int, str]]) -> None:
@@ -101,7 +102,7 @@ class Shelves:
 
     def __init__(self) -> None:
         self._shelves: OrderedDict[tuple[Lane, str], Shelf] = OrderedDict()
-        self._expected: dict[Lane, tuple[int, int]] = {}
+        self._expected: dict[Lane, int] = {}
 
     def of(self, lane: Lane, path: str) -> Shelf:
         shelf = self._shelves.setdefault((lane, path), Shelf())
@@ -114,12 +115,13 @@ class Shelves:
         """Note that a batch begins at this offset. Unless it follows the last one, or is that one again, others may have
         had the lane since: its shelves are looked at again, which costs one listing each after a gap in the offsets.
         """
-        if first not in self._expected.get(lane, ()):
+        if first != self._expected.get(lane):
             for (owner, _), shelf in self._shelves.items():
                 shelf.stale = shelf.stale or owner == lane
-        self._expected[lane] = (first, first)
+        self._expected[lane] = first
 
     def done(self, lane: Lane, first_left: int | None, last: int) -> None:
-        """Note what may come next: the first event that is left, or the one after the last."""
-        following = last + 1
-        self._expected[lane] = (first_left if first_left is not None else following, following)
+        """Note what comes next: the first event that is left, else the one after the last. Nothing else will do: what was left
+        may have been written by others, in an object that reaches beyond this batch.
+        """
+        self._expected[lane] = last + 1 if first_left is None else first_left
