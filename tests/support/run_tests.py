@@ -8,6 +8,7 @@ first failure stays in the output.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,19 @@ from tests.support.kafka import KafkaMissingError, KafkaServer
 #: Most tests wait for processes rather than compute, so more workers than cores pay.
 WORKERS = 4
 TESTS_FAILED = 1  # pytest's exit code
+#: Three times what a run takes on two busy cores: a native library that hangs cannot be stopped by a test's own time limit.
+RUN_SECONDS = 1800.0
+HUNG = -1
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command in a process group of its own; HUNG when it had to be ended with all its workers."""
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        try:
+            return process.wait(RUN_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return HUNG
 
 
 def main() -> int:
@@ -34,10 +48,13 @@ def main() -> int:
             pytest = [sys.executable, "-m", "pytest", *sys.argv[1:]]
             # One test at a time, long ones first (see tests.support.fixtures), so that none is left for the end.
             parallel = [*pytest, "-n", str(WORKERS), "--dist", "load", "--maxschedchunk", "1"]
-            code = subprocess.run(parallel, env=environment, check=False).returncode
+            code = run(parallel, environment)
+            if code == HUNG:
+                print("\nthe run hung; once more:", flush=True)
+                code = run(parallel, environment)
             if code == TESTS_FAILED:
                 print("\nthe tests that failed, once more and alone:", flush=True)
-                code = subprocess.run([*pytest, "--last-failed"], env=environment, check=False).returncode
+                code = run([*pytest, "--last-failed"], environment)
             return code
         finally:
             if server is not None:

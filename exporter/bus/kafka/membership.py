@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from exporter.bus.base import Assignment
 from exporter.bus.kafka import config
 from exporter.bus.kafka.faults import error_of, translate
+from exporter.bus.kafka.lifetime import close_consumer, new_consumer
 from exporter.bus.kafka.topics import Names
 from exporter.errors import ConfigurationError, ExporterError
 from exporter.settings.model import KafkaBus
@@ -51,7 +52,7 @@ class KafkaMembership:
     def _join(self) -> Consumer:
         names = Names(self._settings.topic_prefix)
         try:
-            consumer = Consumer(config.membership(self._settings, names.workers_group, self._heard))
+            consumer = new_consumer(config.membership(self._settings, names.workers_group, self._heard))
             consumer.subscribe(
                 [names.shards], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -135,7 +136,7 @@ class KafkaMembership:
 
     def _leave(self) -> None:
         with contextlib.suppress(KafkaException, RuntimeError):
-            self._consumer.close()
+            close_consumer(self._consumer)
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._changed:

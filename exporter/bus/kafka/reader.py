@@ -14,6 +14,7 @@ from exporter.bus.base import BusRecord, Lane, LaneRecords, OnRevoke
 from exporter.bus.kafka import config
 from exporter.bus.kafka.admin import Admin, Place
 from exporter.bus.kafka.faults import NOT_OURS, error_of, translate
+from exporter.bus.kafka.lifetime import close_consumer, new_consumer
 from exporter.bus.kafka.topics import Names
 from exporter.errors import BusUnavailable, ConfigurationError, ExporterError
 from exporter.ops import metrics
@@ -62,7 +63,7 @@ class KafkaReader:
 
     def _join(self) -> Consumer:
         try:
-            consumer = Consumer(config.reader(self._settings, self._group, self._heard))
+            consumer = new_consumer(config.reader(self._settings, self._group, self._heard))
             if self._tenants:  # a target without tenants has nothing to read; an empty subscription is an error
                 consumer.subscribe(
                     list(self._tenants), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
@@ -347,4 +348,4 @@ class KafkaReader:
         if self._storing is not None and self._storing.is_alive():
             return  # the client is in use in there and its broker away: the session time-out ends the membership
         with contextlib.suppress(KafkaException, RuntimeError):
-            self._consumer.close()
+            close_consumer(self._consumer)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from exporter.bus.kafka import config
 from exporter.bus.kafka.admin import Place
 from exporter.bus.kafka.faults import error_of, translate
+from exporter.bus.kafka.lifetime import close_consumer, new_consumer
 from exporter.bus.kafka.topics import Names
 from exporter.errors import BusUnavailable
 from exporter.settings.model import KafkaBus
@@ -31,7 +32,7 @@ def scan(settings: KafkaBus, ends: Mapping[Place, int], *, committed_only: bool 
         return
     heard = config.LastError()
     isolation = "read_committed" if committed_only else "read_uncommitted"
-    consumer = Consumer(config.scanner(settings, Names(settings.topic_prefix).scan_group, isolation, heard))
+    consumer = new_consumer(config.scanner(settings, Names(settings.topic_prefix).scan_group, isolation, heard))
     try:
         consumer.assign(
             [TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in sorted(open_places)]
@@ -53,7 +54,7 @@ def scan(settings: KafkaBus, ends: Mapping[Place, int], *, committed_only: bool 
     except KafkaException as exception:
         raise translate(error_of(exception), "reading a partition", heard.error) from None
     finally:
-        consumer.close()
+        close_consumer(consumer)
 
 
 def _place(message: Message) -> Place:

@@ -21,6 +21,8 @@ from exporter.domain.events import encode_head
 from tests.support.events import number_of
 from tests.support.s3_store import MemoryBucket, MemoryStore, copies
 
+pytestmark = pytest.mark.slow
+
 BASE_NS = 1_764_000_000_000_000_000
 
 
