@@ -111,8 +111,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "message": _text,
 }
 
-#: Keys and values of a line → the event's own members.
-Mapper = Callable[[Keys, tuple[Any, ...]], dict[str, Any]]
+#: Source, keys and values of a line → the event's own members.
+Mapper = Callable[[str, Keys, tuple[Any, ...]], dict[str, Any]]
 #: For every key that may hold an object to be mapped: the keys of that object, None where it is something else.
 Shape = tuple[Keys | None, ...]
 #: Values of a line → the event's own members.
@@ -327,7 +327,7 @@ class Normaliser:
             self._caches.clear()
         plans = self._caches.setdefault(claimed, _PlanCache("", claimed, self.MAX_PLANS))
 
-        def apply(keys: Keys, values: tuple[Any, ...]) -> dict[str, Any]:
+        def apply(source: str, keys: Keys, values: tuple[Any, ...]) -> dict[str, Any]:  # noqa: ARG001 (one vocabulary so far)
             return plans[keys].event(values)
 
         return apply

@@ -143,7 +143,7 @@ class Pipeline:
                     and self._lines.parse(done.texts[row]) is None
                     and (parsed := self._lines.parse(lines[row]))
                 ):
-                    safe = self._values.redact(dict(zip(*parsed, strict=True)), counts)
+                    safe = self._values.redact(dict(zip(*parsed[1:], strict=True)), counts)
                     done.texts[row] = encode_body(safe).decode()
         except Exception as error:  # noqa: BLE001 (whatever it is, its text may hold a line)
             raise RedactionFailed(f"redaction failed ({type(error).__name__})") from None

@@ -10,7 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 Keys = tuple[str, ...]
+#: Keys and values of a line, as one format's parser reads them.
 Parsed = tuple[Keys, tuple[Any, ...]]
+#: The same behind the name of the source, which says whose vocabulary the keys are (``exporter.pipeline.normalise``).
+Sourced = tuple[str, Keys, tuple[Any, ...]]
 
 #: Bounds of what is parsed. A line beyond them leaves whole and flagged (``metadata.is_truncated``).
 MAX_LINE_CHARS = 65_536

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from exporter.pipeline.parse import Parsed
+from exporter.pipeline.parse import Parsed, Sourced
 from exporter.pipeline.parse.access import parse_access
 from exporter.pipeline.parse.json import parse_json
 from exporter.pipeline.parse.logfmt import LogfmtParser, looks_like_logfmt
@@ -19,22 +19,26 @@ class LineParser:
         self._wanted = wanted
         self._logfmt = LogfmtParser()
 
-    def parse(self, line: str) -> Parsed | None:
-        """Return the fields of a line, or None: it is text. Raises OverBound."""
+    def parse(self, line: str) -> Sourced | None:
+        """Return the source and the fields of a line, or None: it is text. Raises OverBound."""
         wanted = self._wanted
         if wanted == "auto":
             first = line[:1]
             if first == "{" or (first.isspace() and line.lstrip()[:1] == "{"):
-                return parse_json(line)
+                return _from("json", parse_json(line))
             if looks_like_logfmt(line):
-                return self._logfmt.parse(line)
-            return parse_access(line)
+                return _from("logfmt", self._logfmt.parse(line))
+            return _from("access", parse_access(line))
         if wanted == "json":
-            return parse_json(line)
-        return self._logfmt.parse(line) if wanted == "logfmt" else None
+            return _from("json", parse_json(line))
+        return _from("logfmt", self._logfmt.parse(line)) if wanted == "logfmt" else None
 
     def is_declined(self, line: str) -> bool:
         """Tell whether a line that no parser took should have been taken by one."""
         if self._wanted == "auto":
             return line.lstrip()[:1] == "{"
         return self._wanted != "text"
+
+
+def _from(source: str, parsed: Parsed | None) -> Sourced | None:
+    return None if parsed is None else (source, *parsed)

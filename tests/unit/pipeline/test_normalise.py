@@ -13,7 +13,7 @@ from exporter.pipeline.normalise import FIELD_ALIASES, Normaliser, Plan, label_f
 
 
 def mapped(document: dict[str, Any], claimed: frozenset[str] = frozenset()) -> dict[str, Any]:
-    return Normaliser().mapper(claimed)(tuple(document), tuple(document.values()))
+    return Normaliser().mapper(claimed)("json", tuple(document), tuple(document.values()))
 
 
 def test_names_and_kind():
@@ -129,7 +129,7 @@ def test_nothing_is_lost_and_the_compiled_plan_does_the_same(document: dict[str,
     normaliser = Normaliser()
     mapper = normaliser.mapper(frozenset())
     for _ in range(Plan.COMPILE_AFTER + 3):
-        again = mapper(tuple(document), tuple(document.values()))
+        again = mapper("json", tuple(document), tuple(document.values()))
         assert (again, list(again)) == (event, list(event))
 
 
@@ -139,15 +139,15 @@ def test_a_compiled_plan_maps_other_values_as_the_table_does(document: dict[str,
     keys = tuple(document)
     compiled = Normaliser().mapper(frozenset(("k8s.pod.name",)))
     for _ in range(Plan.COMPILE_AFTER):
-        compiled(keys, tuple(document.values()))
+        compiled("json", keys, tuple(document.values()))
     for values in others:
-        by_table = Normaliser().mapper(frozenset(("k8s.pod.name",)))(keys, tuple(values[: len(keys)]))
-        event = compiled(keys, tuple(values[: len(keys)]))
+        by_table = Normaliser().mapper(frozenset(("k8s.pod.name",)))("json", keys, tuple(values[: len(keys)]))
+        event = compiled("json", keys, tuple(values[: len(keys)]))
         assert orjson.dumps(event) == orjson.dumps(by_table)
 
 
 def test_plans_are_bounded():
     mapper = Normaliser().mapper(frozenset())
     for number in range(Normaliser.MAX_PLANS * 2):
-        mapper((f"k{number}",), (1,))
-    assert mapper(("k1",), (2,)) == {"kind": "log", "unmapped": {"k1": 2}}
+        mapper("json", (f"k{number}",), (1,))
+    assert mapper("json", ("k1",), (2,)) == {"kind": "log", "unmapped": {"k1": 2}}

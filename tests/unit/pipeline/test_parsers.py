@@ -196,4 +196,4 @@ def test_access_log_leaves_out_exactly_what_is_absent(
 )
 def test_no_parser_raises_anything_but_over_bound(line: str, wanted: Any):
     parsed = LineParser(wanted).parse(line)
-    assert parsed is None or len(parsed[0]) == len(parsed[1])
+    assert parsed is None or len(parsed[1]) == len(parsed[2])
