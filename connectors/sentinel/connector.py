@@ -24,8 +24,9 @@ from connectors.base import (
     TargetError,
     TargetMisconfigured,
 )
+from connectors.http import OutcomeUnknown
 from connectors.sentinel.answers import Answer, Meaning
-from connectors.sentinel.client import OutcomeUnknown, Reply, SentinelClient, error_of
+from connectors.sentinel.client import Reply, SentinelClient, error_of
 from connectors.sentinel.columns import parse_columns
 from connectors.sentinel.identity import Token, TokenSource, fetch_token
 from connectors.sentinel.limiter import Limiter
