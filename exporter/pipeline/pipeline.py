@@ -18,8 +18,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
 from typing import Any
@@ -27,16 +27,19 @@ from typing import Any
 from exporter.domain.clock import Clock, SystemClock
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch, encode_head
-from exporter.errors import ConfigurationError, Finding, RedactionFailed
+from exporter.errors import ConfigurationError, Finding, PseudonymsUnavailable, RedactionFailed
 from exporter.ops.metrics import EXIT_SCAN_HITS
 from exporter.pipeline.encode import encode_body, members
 from exporter.pipeline.normalise import Mapper, Normaliser
 from exporter.pipeline.parse import OverBound
 from exporter.pipeline.parse.lines import LineParser
+from exporter.pipeline.redact.actions import Tokens
 from exporter.pipeline.redact.engine import Redactor, sample_findings
+from exporter.pipeline.redact.fields import EventDropped, FieldPolicy
+from exporter.pipeline.redact.policy import FieldActions, NoTokens, SampleTokens, compile_policy, outcome_findings
 from exporter.pipeline.redact.rules import load_rules
 from exporter.pipeline.redact.values import ValueRedactor
-from exporter.pipeline.streams import NO_METADATA, StreamCache, StreamParts
+from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache, StreamParts
 from exporter.settings.model import TenantSettings
 
 #: Part of ``policy_id``. Raise it when validators, the engine or the masks change what comes out for the same packs.
@@ -47,7 +50,9 @@ _MESSAGE_CHARS = 4096
 
 @dataclass(slots=True, repr=False)
 class _Part:
-    """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back."""
+    """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back, or dropped by the
+    policy when its row is in ``dropped``.
+    """
 
     keys: list[bytes] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
@@ -55,14 +60,19 @@ class _Part:
     shared: list[bytes] = field(default_factory=list)  # members that many events have in common
     bodies: list[bytes] = field(default_factory=list)
     hit: list[bool] = field(default_factory=list)
+    dropped: set[int] = field(default_factory=set)
     declined: int = 0
     redactions: dict[str, int] = field(default_factory=dict)
 
     def drop_held(self, held_ids: list[bytes]) -> None:
-        """Drop the events that are held back from the columns, adding their ids to ``held_ids``."""
+        """Drop the events that do not leave from the columns, adding the ids of those held back to ``held_ids``."""
+        for row in self.dropped:
+            self.bodies[row] = b""
         if all(self.bodies):
             return
-        held_ids += [event_id for event_id, body in zip(self.ids, self.bodies, strict=True) if not body]
+        held_ids += [
+            event_id for row, event_id in enumerate(self.ids) if not self.bodies[row] and row not in self.dropped
+        ]
         columns: tuple[list[Any], ...] = (self.keys, self.ids, self.times_ns, self.shared)
         for column in columns:
             column[:] = compress(column, self.bodies)
@@ -80,6 +90,8 @@ class Pipeline:
         policy_id: str,
         identity_key: bytes,
         clock: Clock,
+        fields: FieldActions | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.tenant = tenant
         self.policy_id = policy_id
@@ -87,13 +99,25 @@ class Pipeline:
         self._redactor = redactor
         self._clock = clock
         self._values = ValueRedactor(redactor)
-        self._streams = StreamCache(tenant, identity_key, self._values)
+        #: Makes pseudonyms; None for a policy without any.
+        self._tokens = tokens
+        self._stamp: object = None
+        self._fields = FieldPolicy(fields, tokens.learn if tokens else None) if fields else None
+        self._streams = StreamCache(tenant, identity_key, self._values, self._fields)
         self._normaliser = Normaliser()
         self._lines = LineParser(settings.format)
 
+    @property
+    def blocks(self) -> bool:
+        """Whether :meth:`process` may wait for a disk or a broker: then call it outside of the event loop."""
+        return self._tokens is not None
+
     def process(self, batch: EntryBatch) -> EncodedBatch:
-        """Return the events of a batch, in order. Never raises for bad data: an event that cannot be redacted safely is
-        in ``held_ids``.
+        """Return the events of a batch, in order within a stream. Never raises for bad data: an event that cannot be redacted
+        safely is in ``held_ids``.
+
+        Raises PseudonymsUnavailable when the policy makes pseudonyms and their store cannot answer: nothing was done, the
+        same batch can be given again.
         """
         collecting = gc.isenabled()
         gc.disable()  # an event's dictionaries live for some microseconds; collecting among them finds nothing
@@ -115,7 +139,9 @@ class Pipeline:
             }
         )
         totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
-        for part in self._parts([s for s in batch.streams if len(s)], common):
+        dropped = 0
+        for part in self._all_parts([s for s in batch.streams if len(s)], common):
+            dropped += len(part.dropped)
             part.drop_held(out.held_ids)
             out.keys += part.keys
             out.values += [
@@ -129,6 +155,8 @@ class Pipeline:
             for name, number in part.redactions.items():
                 out.redactions[name] = out.redactions.get(name, 0) + number
         totals["out"], totals["held"] = len(out.values), len(out.held_ids)
+        if dropped:
+            totals["dropped"] = dropped
         out.counts = totals
         return out
 
@@ -136,6 +164,8 @@ class Pipeline:
         """Redact lines, one out for each in (``policy try``). Raises RedactionFailed."""
         counts: dict[str, int] = {}
         try:
+            if self._tokens is not None:
+                self._begin(self._tokens, self._clock.now_ns())
             done = self._redactor.settled(lines, counts)
             for row in done.changed:
                 if (
@@ -149,12 +179,32 @@ class Pipeline:
             raise RedactionFailed(f"redaction failed ({type(error).__name__})") from None
         return done.texts
 
+    def _all_parts(self, streams: list[StreamEntries], common: bytes) -> Iterator[_Part]:
+        """Process entries, those of one epoch of pseudonyms together."""
+        tokens = self._tokens
+        while tokens is not None and streams:
+            self._begin(tokens, min(stream.times_ns[0] for stream in streams))
+            now, later = _until(streams, tokens.end_ns())
+            if not now:
+                break
+            yield from self._parts(now, common)
+            streams = later
+        yield from self._parts(streams, common)
+
+    def _begin(self, tokens: Tokens, time_ns: int) -> None:
+        tokens.begin(time_ns)
+        if (stamp := tokens.stamp()) != self._stamp:
+            self._streams.clear()  # labels hold tokens, too
+            self._stamp = stamp
+
     def _parts(self, streams: list[StreamEntries], common: bytes) -> list[_Part]:
         """Process entries; where that fails, halve them until the one that fails is alone, and hold it."""
         if not streams:
             return []
         try:
             return [self._process(streams, common)]
+        except PseudonymsUnavailable:
+            raise  # no fault of the data: all of it waits
         except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
             first, second = _halves(streams)
             if not second:
@@ -168,6 +218,7 @@ class Pipeline:
         part.hit = [False] * len(lines)
         for row in done.changed:
             part.hit[row] = True
+        part.dropped.update(done.dropped)
         shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
         row = 0
         for stream, shared in zip(streams, shares, strict=True):
@@ -185,6 +236,7 @@ class Pipeline:
         is_kept = self._settings.original == "always"
         base, hit = len(part.ids), part.hit
         members_of = [plain] * len(texts)
+        events: list[dict[str, Any]] = []
         for index, text in enumerate(texts):
             try:
                 parsed = parse(text)
@@ -201,13 +253,36 @@ class Pipeline:
                 hit[base + index] |= extra.redacted
                 if extra.fields:
                     _add_metadata(event, extra.fields, shared.claimed)
-            part.bodies.append(encode_body(event))
+            events.append(event)
+        if self._fields is not None:
+            self._apply(self._fields, events, shared, extras, part)
+        part.bodies += map(encode_body, events)
         part.ids += stream.event_ids
         part.times_ns += stream.times_ns
         part.shared += members_of
         part.keys += [shared.key] * len(texts)
         if shared.redacted:
             hit[base : base + len(texts)] = [True] * len(texts)
+
+    def _apply(
+        self,
+        fields: FieldPolicy,
+        events: list[dict[str, Any]],
+        shared: StreamParts,
+        extras: list[MetadataParts] | None,
+        part: _Part,
+    ) -> None:
+        """Apply the field policies to the events of one stream, the next ones of the part."""
+        fields.prepare(events)
+        base = len(part.ids)
+        for index, event in enumerate(events):
+            removed = shared.removed
+            if extras is not None and extras[index].removed:
+                removed = {**removed, **extras[index].removed}
+            try:
+                part.hit[base + index] |= fields.apply(event, removed)
+            except EventDropped:
+                part.dropped.add(base + index)
 
     def _unparsed(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
         """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
@@ -240,6 +315,8 @@ class Pipeline:
                 mended = self._mended(bodies[index], part)
             except RedactionFailed:
                 mended = b""
+                if index in part.dropped:
+                    continue
                 EXIT_SCAN_HITS.labels(self.tenant).inc()
             part.hit[index] = mended != bodies[index]
             bodies[index] = mended
@@ -273,12 +350,27 @@ def _halves(streams: list[StreamEntries]) -> tuple[list[StreamEntries], list[Str
         return streams, []
     middle = len(stream) // 2
 
-    def part(low: int, high: int) -> list[StreamEntries]:
-        metadata = None if stream.metadata is None else stream.metadata[low:high]
-        ids = stream.event_ids[low:high]
-        return [StreamEntries(stream.labels, stream.times_ns[low:high], stream.lines[low:high], ids, metadata)]
+    return [_slice(stream, 0, middle)], [_slice(stream, middle, len(stream))]
 
-    return part(0, middle), part(middle, len(stream))
+
+def _until(streams: list[StreamEntries], end_ns: int) -> tuple[list[StreamEntries], list[StreamEntries]]:
+    """Split entries by time; they are in time order within a stream."""
+    before, after = [], []
+    for stream in streams:
+        cut = bisect_left(stream.times_ns, end_ns)
+        if cut:
+            before.append(_slice(stream, 0, cut))
+        if cut < len(stream):
+            after.append(_slice(stream, cut, len(stream)))
+    return before, after
+
+
+def _slice(stream: StreamEntries, low: int, high: int) -> StreamEntries:
+    if high - low == len(stream):
+        return stream
+    metadata = None if stream.metadata is None else stream.metadata[low:high]
+    ids = stream.event_ids[low:high]
+    return StreamEntries(stream.labels, stream.times_ns[low:high], stream.lines[low:high], ids, metadata)
 
 
 #: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.
@@ -291,11 +383,13 @@ def compile_pipeline(
     *,
     identity_key: bytes = b"",
     clock: Clock | None = None,
+    tokens: Tokens | None = None,
 ) -> Pipeline:
     """Compile a tenant's pipeline; called once at start and by ``check``.
 
-    ``identity_key`` is that of the event ids (it names the streams too). Raises ConfigurationError with every finding: unknown packs, patterns that do not compile, samples that
-    fail.
+    ``identity_key`` is that of the event ids (it names the streams too). ``tokens`` makes pseudonyms; without it a policy that
+    needs them can be checked, but holds back every event that they are for. Raises ConfigurationError with every finding:
+    unknown packs, patterns that do not compile, samples that fail, policies that name what is not there.
     """
     path = f"tenants.{tenant}.redaction"
     rules, digest, findings = load_rules(settings.redaction, path)
@@ -309,5 +403,15 @@ def compile_pipeline(
     if findings or redactor is None:
         raise ConfigurationError(findings)
     _COMPILED[digest] = redactor
-    policy = hashlib.blake2b(f"{REDACTION_VERSION}:{digest}".encode(), digest_size=8).hexdigest()
-    return Pipeline(tenant, settings, redactor, policy, identity_key, clock or SystemClock())
+    where = f"tenants.{tenant}.policy"
+    sample, findings = compile_policy(settings.policy, redactor.rules, SampleTokens(), where)
+    findings = findings or outcome_findings(redactor, sample, where)
+    if findings:
+        raise ConfigurationError(findings)
+    source = (tokens or NoTokens()) if sample.needs_tokens else None
+    policy, _ = compile_policy(settings.policy, redactor.rules, source or NoTokens(), where)
+    if policy.actions != tuple(rule.action for rule in redactor.rules):
+        redactor = redactor.acting(policy.actions, source.learn if source else None)
+    version = f"{REDACTION_VERSION}:{digest}" + (f":{policy.digest}" if policy.digest else "")
+    policy_id = hashlib.blake2b(version.encode(), digest_size=8).hexdigest()
+    return Pipeline(tenant, settings, redactor, policy_id, identity_key, clock or SystemClock(), policy.fields, source)

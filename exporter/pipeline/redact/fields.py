@@ -1,0 +1,328 @@
+"""Field policies: what is done with fields by name, after parsing, before encoding.
+
+Names are canonical keys (``user.name``), ``labels.NAME``, ``metadata.NAME`` and ``unmapped.PATH``. Whatever else the event calls the same
+thing has the same policy: the label ``user_id`` or the second alias ``username`` under ``unmapped`` have that of ``user.id``
+and ``user.name``. Which member has which action is decided once for a set of keys, so an event without such a field costs one
+look-up.
+
+What a field policy takes away is taken away everywhere in that event: in every other text the value is replaced where it stands as a word
+of its own. The redacted line itself (``event.original``) is withheld as a whole when the value cannot be found in it: then it
+is there in another spelling (an escape), and a guess would be a leak.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from exporter.pipeline.normalise import FIELD_ALIASES, LABEL_ALIASES
+from exporter.pipeline.redact.actions import Action, DropEvent, DropField, Keep, is_mark
+from exporter.pipeline.redact.engine import Learn, mend_surrogates
+from exporter.pipeline.redact.policy import FieldActions
+
+#: What every event has of ours, whatever an allow-list says.
+OWN_KEYS = frozenset(("kind", "severity.number", "severity.text", "metadata.is_truncated", "unmapped"))
+#: Sets of keys remembered.
+_MAX_SHAPES = 8192
+#: Values of one event that are looked for in its other texts; an event with more of them withholds its texts.
+_MAX_REMOVED = 64
+#: A removed text is looked for in at most this much of another one; a longer one is withheld.
+_MAX_SEARCHED_CHARS = 262_144
+#: Shorter texts are not looked for: they name nobody and stand in every line. The line itself is withheld then.
+_MIN_SEARCHED_CHARS = 3
+WITHHELD = "[redacted-text]"
+#: A removed member.
+_GONE = object()
+
+Path = tuple[str, ...]
+
+
+class EventDropped(Exception):  # noqa: N818 - not an error: the policy says so
+    """The policy drops the event."""
+
+
+class FieldPolicy:
+    """The field policies of one tenant. Not thread-safe."""
+
+    def __init__(self, actions: FieldActions, learn: Learn | None) -> None:
+        self._actions, self._learn = actions, learn
+        self._shapes: dict[tuple[str, ...], tuple[tuple[str, Action | None], ...]] = {}
+
+    def prepare(self, events: Iterable[dict[str, Any]]) -> None:
+        """Learn the pseudonyms of many events' canonical members in one round trip. Raises PseudonymsUnavailable."""
+        if self._learn is None:
+            return
+        wanted = {
+            (action.kind, mend_surrogates(value).encode())
+            for event in events
+            for key, action in self._plan_of(event)
+            if action is not None and action.kind is not None and type(value := event[key]) is str
+        }
+        self._learn(item for item in wanted if not is_mark(item[1]))
+
+    def _plan_of(self, event: dict[str, Any]) -> tuple[tuple[str, Action | None], ...]:
+        rest = event.get("unmapped")
+        shape = (*event, "", *rest) if type(rest) is dict else tuple(event)
+        plan = self._shapes.get(shape)
+        return self._plan(shape, event) if plan is None else plan
+
+    def apply(self, event: dict[str, Any], removed: Mapping[str, str]) -> bool:
+        """Change an event's own members; tell whether anything changed. ``removed``: what was taken from its labels and
+        metadata, and what stands there now. Raises EventDropped, PseudonymsUnavailable.
+        """
+        plan = self._plan_of(event)
+        if not plan and not removed:
+            return False
+        rest = event.get("unmapped")
+        work = _Work(self, "")
+        for key, action in plan:
+            if key == "unmapped":
+                left = work.walk(rest, ("unmapped",), None)
+                if left is _GONE or not left:
+                    del event[key]
+                else:
+                    event[key] = left
+            else:
+                work.member(event, key, action, (key,))
+        work.finish(event, removed)
+        return work.changed
+
+    def apply_map(self, members: Mapping[str, Any], root: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return labels or structured metadata after the policy (``root``: ``labels`` or ``metadata``), and what was taken
+        from them. A policy to drop the event masks here, as labels belong to many events.
+        """
+        out, work = dict(members), _Work(self, root)
+        for key in members:
+            action = self.action_of((root, key))
+            if action is not None:
+                work.member(out, key, action, (root, key))
+        work.finish(out, {})
+        return out, work.removed
+
+    def canonical(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return canonical members that labels or metadata tell, after the policy. What is dropped there is dropped here."""
+        out, work = dict(fields), _Work(self, "labels")
+        for key in fields:
+            action = self.action_of((key,))
+            if action is not None:
+                work.member(out, key, action, (key,))
+        return out
+
+    def _plan(self, shape: tuple[str, ...], event: dict[str, Any]) -> tuple[tuple[str, Action | None], ...]:
+        """Decide for a set of keys which members have a policy."""
+        found: list[tuple[str, Action | None]] = [
+            (key, action) for key in event if key not in OWN_KEYS and (action := self.action_of((key,))) is not None
+        ]
+        rest = event.get("unmapped")
+        if type(rest) is dict and self._reaches_into(rest):
+            found.append(("unmapped", None))
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes[shape] = tuple(found)
+        return self._shapes[shape]
+
+    def _reaches_into(self, rest: Iterable[str]) -> bool:
+        """Tell whether anything below ``unmapped`` may have a policy, by its first keys only."""
+        if self._actions.others is not None:
+            return True
+        names = [*self._actions.exact, *(prefix for prefix, _ in self._actions.below)]
+        inner = [name.removeprefix("unmapped.") for name in names]
+        for key in rest:
+            heads = (key, f"{key}.")
+            if any(name == key or name.startswith(heads[1]) or key.startswith(name) for name in inner):
+                return True
+            # an object whose members may be aliases (``http`` of ``http.method``), or an alias itself
+            if any(
+                (alias == key or alias.startswith(heads[1])) and self.action_of((target,)) is not None
+                for alias, (_, target) in FIELD_ALIASES.items()
+            ):
+                return True
+        return False
+
+    def action_of(self, path: Path) -> Action | None:
+        """Return the action of a member; None leaves it alone."""
+        for name in self._names(path):
+            if (action := self._actions.exact.get(name)) is not None:
+                return None if isinstance(action, Keep) else action
+        for name in self._names(path):
+            for prefix, action in self._actions.below:
+                if name.startswith(prefix):
+                    return None if isinstance(action, Keep) else action
+        return self._actions.others
+
+    def _names(self, path: Path) -> tuple[str, ...]:
+        """Return what a member is called, its own name first: by its place, and canonically."""
+        place = ".".join(path)
+        if path[0] in {"labels", "metadata"}:
+            alias = LABEL_ALIASES.get(path[-1]) or FIELD_ALIASES.get(path[-1])
+        elif path[0] == "unmapped":
+            alias = FIELD_ALIASES.get(".".join(path[1:]))
+        else:
+            alias = None
+        return (place, alias[1]) if alias is not None else (place,)
+
+    def is_kept(self, path: Path) -> bool:
+        """Tell whether a member is named to stay, with everything below it."""
+        return any(isinstance(self._actions.exact.get(name), Keep) for name in self._names(path))
+
+    def replace(self, action: Action, text: str) -> str:
+        """Return what stands in a text's place."""
+        raw = mend_surrogates(text).encode()
+        if action.kind is not None and self._learn is not None:
+            self._learn([(action.kind, raw)])
+        return (action.fixed or action.replace(raw)).decode("utf-8", "replace")
+
+
+class _Work:
+    """One event on its way through the policy."""
+
+    def __init__(self, policy: FieldPolicy, root: str) -> None:
+        self._policy, self._root = policy, root
+        self.removed: dict[str, str] = {}
+        self.changed = False
+
+    def member(self, event: dict[str, Any], key: str, action: Action | None, path: Path) -> None:
+        left = self.walk(event[key], path, action)
+        if left is _GONE:
+            del event[key]
+        else:
+            event[key] = left
+
+    def walk(self, value: Any, path: Path, action: Action | None) -> Any:
+        """Return what is left of a value. ``action``: of the whole of it, None to ask for the parts by name."""
+        if type(value) is dict and not isinstance(action, DropField):
+            return self._object(value, path, action)
+        if type(value) is list and not isinstance(action, DropField):
+            items = [self.walk(item, path, action) for item in value]
+            return [item for item in items if item is not _GONE]
+        if action is None and (path[0] != "unmapped" or (action := self._policy.action_of(path)) is None):
+            return value
+        if isinstance(action, DropEvent) and not self._root:
+            raise EventDropped
+        return self._leaf(value, action)
+
+    def _object(self, value: dict[str, Any], path: Path, action: Action | None) -> Any:
+        out = {}
+        for key, item in value.items():
+            inner = (*path, key)
+            if action is None and self._policy.is_kept(inner):
+                out[key] = item
+                continue
+            # A name of its own wins over that of what is around it.
+            own = self._own_action(item, inner) if action is None else action
+            left = self.walk(item, inner, own)
+            if left is not _GONE:
+                out[key] = left
+        return out or _GONE
+
+    def _own_action(self, item: Any, path: Path) -> Action | None:
+        """Return the action of a container that is named itself; its leaves ask for themselves otherwise."""
+        if type(item) is dict or type(item) is list:
+            exact = self._policy._actions.exact  # noqa: SLF001 - one class in two parts
+            return next((exact[name] for name in self._policy._names(path) if name in exact), None)  # noqa: SLF001
+        return None
+
+    def _leaf(self, value: Any, action: Action) -> Any:
+        if value is None or type(value) is bool:
+            return value if not isinstance(action, DropField) else self._drop()
+        if type(value) is dict or type(value) is list:  # dropped as a whole; its texts are removed elsewhere, too
+            for text in _texts_of(value):
+                self._remember(text, action)
+            return self._drop()
+        text = value if type(value) is str else repr(value)
+        if isinstance(action, DropField):
+            self._remember(text, action)
+            return self._drop()
+        if not text or is_mark(text.encode("utf-8", "replace")):
+            return value
+        new = self._policy.replace(action, text)
+        if new == text:
+            return value
+        self._remember(text, action, new)
+        self.changed = True
+        return new
+
+    def _drop(self) -> Any:
+        self.changed = True
+        return _GONE
+
+    def _remember(self, text: str, action: Action, new: str | None = None) -> None:
+        if text.strip() and not is_mark(text.encode("utf-8", "replace")):
+            self.removed[text] = self._policy.replace(action, text) if new is None else new
+
+    def finish(self, event: dict[str, Any], removed: Mapping[str, str]) -> None:
+        """Remove from the event's other texts what was taken away here and from its labels (``removed``)."""
+        of_line = list(self.removed)
+        self.removed |= removed
+        if not self.removed:
+            return
+        replace, original = self._replacer(), event.get("event.original")
+        if replace is None:
+            for key, value in event.items():
+                if type(value) is str and key not in OWN_KEYS and not is_mark(value.encode("utf-8", "replace")):
+                    event[key] = WITHHELD
+            event.pop("unmapped", None)
+            return
+        if type(original) is str:
+            left = replace(original)
+            # Every value of the line has to be found in it; those of labels need not be there.
+            if any(not _occurs(text, original) for text in of_line):
+                left = WITHHELD
+            event["event.original"] = left
+        for key, value in event.items():
+            if (key not in OWN_KEYS and key != "event.original") or key == "unmapped":
+                event[key] = _in_all_texts(value, replace)
+
+    def _replacer(self) -> Callable[[str], str] | None:
+        """Return what replaces every removed value in a text; None when there are too many."""
+        if len(self.removed) > _MAX_REMOVED:
+            return None
+        spellings = {form: new for text, new in self.removed.items() for form in _spellings(text)}
+        if not spellings:
+            return lambda text: text
+        either = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
+        # A word of its own: not inside a longer word or number.
+        search = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])")
+
+        def replace(text: str) -> str:
+            if len(text) > _MAX_SEARCHED_CHARS:
+                return WITHHELD
+            return search.sub(lambda match: spellings[match[0]], text)
+
+        return replace
+
+
+def _spellings(text: str) -> set[str]:
+    """Return a text as it may stand in a line: plain, and with JSON's escapes. Nothing when it is too short to be looked for."""
+    if len(text) < _MIN_SEARCHED_CHARS:
+        return set()
+    escaped = text.encode("ascii", "backslashreplace").decode()
+    return {text, text.replace("\\", "\\\\").replace('"', '\\"'), escaped.replace('"', '\\"'), text.replace("/", "\\/")}
+
+
+def _occurs(text: str, original: str) -> bool:
+    return any(re.search(rf"(?<![^\W_]){re.escape(form)}(?![^\W_])", original) for form in _spellings(text))
+
+
+def _in_all_texts(value: Any, replace: Callable[[str], str]) -> Any:
+    if type(value) is str:
+        return value if is_mark(value.encode("utf-8", "replace")) else replace(value)
+    if type(value) is dict:
+        return {key: _in_all_texts(item, replace) for key, item in value.items()}
+    if type(value) is list:
+        return [_in_all_texts(item, replace) for item in value]
+    return value
+
+
+def _texts_of(value: Any) -> Iterable[str]:
+    if type(value) is dict:
+        for item in value.values():
+            yield from _texts_of(item)
+    elif type(value) is list:
+        for item in value:
+            yield from _texts_of(item)
+    elif type(value) is str:
+        yield value
+    elif value is not None and type(value) is not bool:
+        yield repr(value)
