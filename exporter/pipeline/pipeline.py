@@ -112,6 +112,11 @@ class Pipeline:
         """Whether :meth:`process` may wait for a disk or a broker: then call it outside of the event loop."""
         return self._tokens is not None
 
+    def close(self) -> None:
+        """Let go of the store of pseudonyms."""
+        if self._tokens is not None:
+            self._tokens.close()
+
     def process(self, batch: EntryBatch) -> EncodedBatch:
         """Return the events of a batch, in order within a stream. Never raises for bad data: an event that cannot be redacted
         safely is in ``held_ids``.

@@ -27,9 +27,11 @@ INSERT OR IGNORE INTO deletions VALUES (1, 0);
 
 
 class SqliteSaltStore:
-    """See ``exporter.pseudonyms.store.SaltStore``. Makes the file when it is not there, readable by its owner only."""
+    """See ``exporter.pseudonyms.store.SaltStore``. Makes the file when it is not there, readable by its owner only. Without a
+    path everything is in memory.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = None
 
@@ -50,9 +52,12 @@ class SqliteSaltStore:
             ) from None
 
     def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(
+            self._path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             db.execute("PRAGMA journal_mode=DELETE")
             db.execute("PRAGMA synchronous=FULL")

@@ -121,3 +121,7 @@ class Vault:
                 self._addresses.clear()
             found = self._addresses[item] = letters_of(crypt(packed))
         return found
+
+    def close(self) -> None:
+        """Let go of the store's files and connections."""
+        self._store.close()

@@ -72,6 +72,10 @@ class Tokens(Protocol):
         """Return the token of an IP address in 4 or 16 bytes, two letters a byte (see ``exporter.pseudonyms.ipcrypt``)."""
         ...
 
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
 
 def mark(kind: str, detail: str = "") -> bytes:
     """Return a mark of ours."""

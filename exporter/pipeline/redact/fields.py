@@ -38,7 +38,7 @@ _GONE = object()
 Path = tuple[str, ...]
 
 
-class EventDropped(Exception):  # noqa: N818 - not an error: the policy says so
+class EventDropped(Exception):
     """The policy drops the event."""
 
 

@@ -15,7 +15,7 @@ from exporter.errors import Finding
 from exporter.pipeline.redact import actions as act
 from exporter.pipeline.redact.engine import Redactor
 from exporter.pipeline.redact.rules import Rule
-from exporter.pipeline.redact.shipped import resolved
+from exporter.pipeline.redact.shipped import POLICIES, resolved
 from exporter.settings.findings import nearest
 from exporter.settings.policy import ActionChoice, PolicySettings
 
@@ -66,6 +66,9 @@ class NoTokens:
     def address_letters(self, packed: bytes, *, keep_prefix: bool) -> str:
         raise RuntimeError("no store of pseudonyms was given")
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class SampleTokens(NoTokens):
     """Tokens as they may look, to check what rules make of them."""
@@ -115,6 +118,19 @@ def kind_of_field(name: str) -> str:
     """Return the kind under which a field's pseudonyms are made."""
     own = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return _KIND_OF_FIELD.get(name) or own or "field"
+
+
+def known_kinds(policy: PolicySettings) -> list[str]:
+    """Return the kinds of every pseudonym that a policy makes, and that the shipped ones make: an older policy of the tenant
+    may have made them.
+    """
+    kinds: dict[str, None] = {}
+    for one in (resolved(policy), *POLICIES.values()):
+        kinds |= {kind_of_rule(n): None for n, choice in one.actions.items() if choice.name == "pseudonym"}
+        kinds |= {kind_of_field(n): None for n, choice in one.fields.items() if choice.name == "pseudonym"}
+        if one.other_fields.name == "pseudonym":
+            kinds["field"] = None
+    return sorted(kinds)
 
 
 def compile_policy(
