@@ -278,14 +278,13 @@ class Pipeline:
         part: _Part,
     ) -> None:
         """Apply the field policies to the events of one stream, the next ones of the part."""
-        fields.prepare(events)
         base = len(part.ids)
-        for index, event in enumerate(events):
+        for index, (event, plan) in enumerate(zip(events, fields.plans(events), strict=True)):
             removed = shared.removed
             if extras is not None and extras[index].removed:
                 removed = {**removed, **extras[index].removed}
             try:
-                part.hit[base + index] |= fields.apply(event, removed)
+                part.hit[base + index] |= fields.apply(event, plan, removed)
             except EventDropped:
                 part.dropped.add(base + index)
 

@@ -13,8 +13,9 @@ is there in another spelling (an escape), and a guess would be a leak.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from exporter.pipeline.normalise import FIELD_ALIASES, LABEL_ALIASES
 from exporter.pipeline.redact.actions import Action, DropEvent, DropField, Keep, is_mark
@@ -36,6 +37,16 @@ WITHHELD = "[redacted-text]"
 _GONE = object()
 
 Path = tuple[str, ...]
+#: Members of an event that have a policy, and which; None asks below ``unmapped`` by name.
+Plan = tuple[tuple[str, Action | None], ...]
+
+
+class Verdict(NamedTuple):
+    """What a member's name says: the action of a leaf, that of a container named itself, and whether all of it stays."""
+
+    leaf: Action | None
+    container: Action | None
+    is_kept: bool
 
 
 class EventDropped(Exception):
@@ -47,33 +58,33 @@ class FieldPolicy:
 
     def __init__(self, actions: FieldActions, learn: Learn | None) -> None:
         self._actions, self._learn = actions, learn
-        self._shapes: dict[tuple[str, ...], tuple[tuple[str, Action | None], ...]] = {}
+        self._shapes: dict[tuple[str, ...], Plan] = {}
+        self._verdicts: dict[Path, Verdict] = {}
 
-    def prepare(self, events: Iterable[dict[str, Any]]) -> None:
-        """Learn the pseudonyms of many events' canonical members in one round trip. Raises PseudonymsUnavailable."""
-        if self._learn is None:
-            return
-        wanted = {
-            (action.kind, mend_surrogates(value).encode())
-            for event in events
-            for key, action in self._plan_of(event)
-            if action is not None and action.kind is not None and type(value := event[key]) is str
-        }
-        self._learn(item for item in wanted if not is_mark(item[1]))
+    def plans(self, events: Sequence[dict[str, Any]]) -> list[Plan]:
+        """Return which members of each event have a policy, and learn the pseudonyms of their canonical members in one round
+        trip. Raises PseudonymsUnavailable.
+        """
+        shapes, plans = self._shapes, []
+        for event in events:
+            rest = event.get("unmapped")
+            shape = (*event, "", *rest) if type(rest) is dict else tuple(event)
+            plan = shapes.get(shape)
+            plans.append(self._plan(shape, event) if plan is None else plan)
+        if self._learn is not None and any(plans):
+            wanted = {
+                (action.kind, mend_surrogates(value).encode())
+                for event, plan in zip(events, plans, strict=True)
+                for key, action in plan
+                if action is not None and action.kind is not None and type(value := event[key]) is str
+            }
+            self._learn(item for item in wanted if not is_mark(item[1]))
+        return plans
 
-    def _plan_of(self, event: dict[str, Any]) -> tuple[tuple[str, Action | None], ...]:
-        rest = event.get("unmapped")
-        shape = (*event, "", *rest) if type(rest) is dict else tuple(event)
-        plan = self._shapes.get(shape)
-        return self._plan(shape, event) if plan is None else plan
-
-    def apply(self, event: dict[str, Any], removed: Mapping[str, str]) -> bool:
+    def apply(self, event: dict[str, Any], plan: Plan, removed: Mapping[str, str]) -> bool:
         """Change an event's own members; tell whether anything changed. ``removed``: what was taken from its labels and
         metadata, and what stands there now. Raises EventDropped, PseudonymsUnavailable.
         """
-        plan = self._plan_of(event)
-        if not plan and not removed:
-            return False
         rest = event.get("unmapped")
         work = _Work(self, "")
         for key, action in plan:
@@ -109,7 +120,7 @@ class FieldPolicy:
                 work.member(out, key, action, (key,))
         return out
 
-    def _plan(self, shape: tuple[str, ...], event: dict[str, Any]) -> tuple[tuple[str, Action | None], ...]:
+    def _plan(self, shape: tuple[str, ...], event: dict[str, Any]) -> Plan:
         """Decide for a set of keys which members have a policy."""
         found: list[tuple[str, Action | None]] = [
             (key, action) for key in event if key not in OWN_KEYS and (action := self.action_of((key,))) is not None
@@ -162,9 +173,15 @@ class FieldPolicy:
             alias = None
         return (place, alias[1]) if alias is not None else (place,)
 
-    def is_kept(self, path: Path) -> bool:
-        """Tell whether a member is named to stay, with everything below it."""
-        return any(isinstance(self._actions.exact.get(name), Keep) for name in self._names(path))
+    def verdict(self, path: Path) -> Verdict:
+        """Return what a path below ``unmapped`` says, remembered."""
+        found = self._verdicts.get(path)
+        if found is None:
+            if len(self._verdicts) >= _MAX_SHAPES:
+                self._verdicts.clear()
+            named = next((a for name in self._names(path) if (a := self._actions.exact.get(name)) is not None), None)
+            found = self._verdicts[path] = Verdict(self.action_of(path), named, isinstance(named, Keep))
+        return found
 
     def replace(self, action: Action, text: str) -> str:
         """Return what stands in a text's place."""
@@ -196,7 +213,7 @@ class _Work:
         if type(value) is list and not isinstance(action, DropField):
             items = [self.walk(item, path, action) for item in value]
             return [item for item in items if item is not _GONE]
-        if action is None and (path[0] != "unmapped" or (action := self._policy.action_of(path)) is None):
+        if action is None and (path[0] != "unmapped" or (action := self._policy.verdict(path).leaf) is None):
             return value
         if isinstance(action, DropEvent) and not self._root:
             raise EventDropped
@@ -205,23 +222,23 @@ class _Work:
     def _object(self, value: dict[str, Any], path: Path, action: Action | None) -> Any:
         out = {}
         for key, item in value.items():
-            inner = (*path, key)
-            if action is None and self._policy.is_kept(inner):
-                out[key] = item
-                continue
-            # A name of its own wins over that of what is around it.
-            own = self._own_action(item, inner) if action is None else action
+            inner, own, drops_empty = (*path, key), action, False
+            if own is None:
+                verdict = self._policy.verdict(inner)
+                if verdict.is_kept:
+                    out[key] = item
+                    continue
+                # A container's own name wins over what is around it; its leaves are asked for by name otherwise.
+                is_leaf = type(item) is not dict and type(item) is not list
+                own = verdict.leaf if is_leaf else verdict.container
+                if is_leaf and own is None:
+                    out[key] = item
+                    continue
+                drops_empty = isinstance(verdict.leaf, DropField)
             left = self.walk(item, inner, own)
-            if left is not _GONE:
+            if left is not _GONE and not (drops_empty and _is_hollow(left)):
                 out[key] = left
-        return out or _GONE
-
-    def _own_action(self, item: Any, path: Path) -> Action | None:
-        """Return the action of a container that is named itself; its leaves ask for themselves otherwise."""
-        if type(item) is dict or type(item) is list:
-            exact = self._policy._actions.exact  # noqa: SLF001 - one class in two parts
-            return next((exact[name] for name in self._policy._names(path) if name in exact), None)  # noqa: SLF001
-        return None
+        return out or (_GONE if value else value)
 
     def _leaf(self, value: Any, action: Action) -> Any:
         if value is None or type(value) is bool:
@@ -271,7 +288,7 @@ class _Work:
                 left = WITHHELD
             event["event.original"] = left
         for key, value in event.items():
-            if (key not in OWN_KEYS and key != "event.original") or key == "unmapped":
+            if key == "unmapped" or (key not in OWN_KEYS and key != "event.original"):
                 event[key] = _in_all_texts(value, replace)
 
     def _replacer(self) -> Callable[[str], str] | None:
@@ -281,33 +298,51 @@ class _Work:
         spellings = {form: new for text, new in self.removed.items() for form in _spellings(text)}
         if not spellings:
             return lambda text: text
-        either = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
-        # A word of its own: not inside a longer word or number.
-        search = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])")
+        forms = sorted(spellings, key=len, reverse=True)
 
         def replace(text: str) -> str:
             if len(text) > _MAX_SEARCHED_CHARS:
                 return WITHHELD
-            return search.sub(lambda match: spellings[match[0]], text)
+            there = tuple([form for form in forms if form in text])
+            return _search(there).sub(lambda match: spellings.get(match[0], match[0]), text) if there else text
 
         return replace
+
+
+@lru_cache(4096)
+def _search(forms: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the expression for any of these as a word of its own, not inside a longer word or number, and for our marks, which
+    stay as they are.
+    """
+    either = "|".join(map(re.escape, forms))
+    return re.compile(rf"\[redacted-[a-z0-9-]+\]|(?<![^\W_])(?:{either})(?![^\W_])")
 
 
 def _spellings(text: str) -> set[str]:
     """Return a text as it may stand in a line: plain, and with JSON's escapes. Nothing when it is too short to be looked for."""
     if len(text) < _MIN_SEARCHED_CHARS:
         return set()
+    if text.isascii() and text.replace("-", "").isalnum():  # most names and ids
+        return {text}
     escaped = text.encode("ascii", "backslashreplace").decode()
     return {text, text.replace("\\", "\\\\").replace('"', '\\"'), escaped.replace('"', '\\"'), text.replace("/", "\\/")}
 
 
 def _occurs(text: str, original: str) -> bool:
-    return any(re.search(rf"(?<![^\W_]){re.escape(form)}(?![^\W_])", original) for form in _spellings(text))
+    forms = tuple(sorted(form for form in _spellings(text) if form in original))
+    return bool(forms) and any(match[0] in forms for match in _search(forms).finditer(original))
+
+
+def _is_hollow(value: Any) -> bool:
+    """Tell whether a value is nothing but empty containers."""
+    if type(value) is dict:
+        return all(map(_is_hollow, value.values()))
+    return type(value) is list and all(map(_is_hollow, value))
 
 
 def _in_all_texts(value: Any, replace: Callable[[str], str]) -> Any:
     if type(value) is str:
-        return value if is_mark(value.encode("utf-8", "replace")) else replace(value)
+        return replace(value)
     if type(value) is dict:
         return {key: _in_all_texts(item, replace) for key, item in value.items()}
     if type(value) is list:
