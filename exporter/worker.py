@@ -22,13 +22,14 @@ from exporter.commits import Item, Pending, account, compose, hold_oversized
 from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, live_key
 from exporter.domain.clock import Clock
 from exporter.domain.events import EncodedBatch
-from exporter.errors import BusUnavailable, CommitAborted, ExporterError, Fenced, PseudonymsUnavailable, TenantStopped
+from exporter.errors import BusUnavailable, CommitAborted, ExporterError, Fenced, TenantStopped
 from exporter.loki.client import LokiClient
 from exporter.loki.reader import ReadUnit, TenantReader
 from exporter.ops import metrics
 from exporter.ops.budget import ByteBudget
 from exporter.ops.log import RateLimited, describe
 from exporter.pipeline import Pipeline
+from exporter.processing import processed
 from exporter.settings.model import Settings
 
 log = structlog.get_logger()
@@ -225,7 +226,9 @@ class _Session:
         try:
             entries_in, late = unit.batch.count, unit.batch.late
             pipeline = self._parts.pipelines[tenant]
-            encoded = await self._encode(pipeline, unit) if entries_in else EncodedBatch(tenant, pipeline.policy_id)
+            encoded = EncodedBatch(tenant, pipeline.policy_id)
+            if entries_in:
+                encoded = await processed(pipeline, unit.batch, self._parts.clock)
             hold_oversized(encoded)
             unit.batch.streams.clear()  # the raw text is not needed any more
         except BaseException:
@@ -233,27 +236,6 @@ class _Session:
             raise
         self._open_items[tenant] += 1
         self._queue.put_nowait(Item(unit, encoded, held_bytes, entries_in, late))
-
-    async def _encode(self, pipeline: Pipeline, unit: ReadUnit) -> EncodedBatch:
-        """Process a batch; while the store of pseudonyms is away, wait with it: Loki keeps what comes after."""
-        if not pipeline.blocks:
-            return pipeline.process(unit.batch)
-        waiting = metrics.PSEUDONYMS_UNAVAILABLE.labels(pipeline.tenant)
-        delay = 0.2
-        while True:
-            try:
-                encoded = await asyncio.to_thread(pipeline.process, unit.batch)
-            except PseudonymsUnavailable as error:
-                waiting.set(1)
-                if (suppressed := self._limit.ready(f"pseudonyms {pipeline.tenant}")) is not None:
-                    self._log.warning(
-                        "pseudonyms_unavailable", tenant=pipeline.tenant, suppressed=suppressed, **describe(error)
-                    )
-                await self._parts.clock.sleep(random.uniform(0.5, 1.0) * delay)  # noqa: S311
-                delay = min(delay * 2, 10.0)
-            else:
-                waiting.set(0)
-                return encoded
 
     # --- committing ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,8 @@ class Pipeline:
         self._redactor = redactor
         self._clock = clock
         self._values = ValueRedactor(redactor)
+        # A cancelled task leaves its thread to finish, while the next one begins with the same batch.
+        self._lock = threading.Lock()
         #: Makes pseudonyms; None for a policy without any.
         self._tokens = tokens
         self._stamp: object = None
@@ -114,8 +117,9 @@ class Pipeline:
 
     def close(self) -> None:
         """Let go of the store of pseudonyms."""
-        if self._tokens is not None:
-            self._tokens.close()
+        with self._lock:
+            if self._tokens is not None:
+                self._tokens.close()
 
     def process(self, batch: EntryBatch) -> EncodedBatch:
         """Return the events of a batch, in order within a stream. Never raises for bad data: an event that cannot be redacted
@@ -127,7 +131,8 @@ class Pipeline:
         collecting = gc.isenabled()
         gc.disable()  # an event's dictionaries live for some microseconds; collecting among them finds nothing
         try:
-            return self._process_batch(batch)
+            with self._lock:
+                return self._process_batch(batch)
         finally:
             if collecting:
                 gc.enable()

@@ -70,7 +70,7 @@ def test_a_key_of_two_equal_halves_is_refused():
     ("kind", "spellings"),
     [
         ("email", ["Anna@Example.com", "anna%40example.com", "anna%2540example.com", "anna\\u0040example.com"]),
-        ("email", ["anna&#64;example.com", "anna&#x40;EXAMPLE.com", "anna＠example.com"]),
+        ("email", ["anna&#64;example.com", "anna&#x40;EXAMPLE.com", "anna\uff20example.com"]),
         ("email", ["a@bücher.example", "A@xn--bcher-kva.example"]),
         ("ip", ["10.1.2.3", "::ffff:10.1.2.3", "[::ffff:a01:203]"]),
         ("ip", ["2001:db8::1", "2001:DB8:0:0:0:0:0:1", "2001:db8::1%eth0"]),
