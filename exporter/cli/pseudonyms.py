@@ -85,7 +85,10 @@ def tokens(config: ConfigOption, tenant: TenantOption, kind: KindOption = None, 
 
     value = _value()
     with _opened(config, tenant) as (settings, store, sealer):
-        known = admin.tokens(store, sealer, _kinds(settings, tenant, kind), value)
+        kinds = _kinds(settings, tenant, kind)
+        known = admin.tokens(store, sealer, kinds, value)
+        if "ip" in kinds:
+            known += admin.address_tokens(store, sealer, value)
     rows = [{"epoch": k.epoch, "kind": k.kind, "token": f"[redacted-{k.kind}-{k.token}]"} for k in known]
     if as_json:
         print_json({"tenant": tenant, "tokens": rows})

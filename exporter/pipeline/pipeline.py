@@ -100,6 +100,7 @@ class Pipeline:
         self._redactor = redactor
         self._clock = clock
         self._values = ValueRedactor(redactor)
+        self._dropping = redactor.dropping
         # A cancelled task leaves its thread to finish, while the next one begins with the same batch.
         self._lock = threading.Lock()
         #: Makes pseudonyms; None for a policy without any.
@@ -256,6 +257,9 @@ class Pipeline:
                     event = self._unparsed(text, to_event, part, stream.lines[index] if hit[base + index] else None)
             except OverBound:
                 event = self._over_bound(text)
+            except EventDropped:
+                event = {}
+                part.dropped.add(base + index)
             if is_kept:
                 event["event.original"] = text
             if extras is not None and (extra := extras[index]) is not NO_METADATA:
@@ -295,10 +299,13 @@ class Pipeline:
 
     def _unparsed(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
         """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
-        Raises OverBound.
+        Raises OverBound, EventDropped.
         """
         if original is not None and original.lstrip()[:1] == "{" and (parsed := self._lines.parse(original)):
-            safe: dict[str, Any] = self._values.redact(to_event(*parsed), {})
+            found: dict[str, int] = {}
+            safe: dict[str, Any] = self._values.redact(to_event(*parsed), found)
+            if not self._dropping.isdisjoint(found):
+                raise EventDropped
             return safe
         part.declined += self._lines.is_declined(text)
         return {"kind": "log", "message": text}
@@ -320,24 +327,29 @@ class Pipeline:
             return
         ends = list(accumulate(len(body) + 1 for body in bodies))
         for index in dict.fromkeys(bisect_right(ends, first) for first, _, _ in spans):
+            if index in part.dropped:
+                continue
+            found: dict[str, int] = {}
             try:
-                mended = self._mended(bodies[index], part)
+                mended = self._mended(bodies[index], found)
             except RedactionFailed:
                 mended = b""
-                if index in part.dropped:
-                    continue
                 EXIT_SCAN_HITS.labels(self.tenant).inc()
+            if not self._dropping.isdisjoint(found):
+                part.dropped.add(index)
+            for name, number in found.items():
+                part.redactions[name] = part.redactions.get(name, 0) + number
             part.hit[index] = mended != bodies[index]
             bodies[index] = mended
 
-    def _mended(self, body: bytes, part: _Part) -> bytes:
+    def _mended(self, body: bytes, counts: dict[str, int]) -> bytes:
         """Redact an encoded event value by value. Raises RedactionFailed when they do not come clean.
 
         A hit that is in no key and no value was made by the encoding, such as ``"password:","`` out of the end of one text
         and the beginning of the next; then the event leaves as it is.
         """
         decoded: dict[str, Any] = json.loads(body)  # not orjson: integers of any size stay exact
-        safe = self._values.redact(decoded, part.redactions)
+        safe = self._values.redact(decoded, counts)
         return body if safe == decoded else encode_body(safe)
 
 

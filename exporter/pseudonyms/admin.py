@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exporter.pipeline.redact.actions import address_of
 from exporter.pseudonyms.keys import Sealer
 from exporter.pseudonyms.store import Place, SaltStore
-from exporter.pseudonyms.vault import key_place, salt_place, token_letters
+from exporter.pseudonyms.vault import address_crypt, key_place, letters_of, salt_place, token_letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,21 @@ def tokens(store: SaltStore, sealer: Sealer, kinds: list[str], value: bytes) -> 
     return known
 
 
+def address_tokens(store: SaltStore, sealer: Sealer, value: bytes) -> list[Known]:
+    """Return what ``ip_prefix`` and ``ip_token`` make of an IP address in every epoch; nothing for another value. These depend
+    on the epoch's key alone: whether the address ever occurred is not known.
+    """
+    packed = address_of(value)
+    if packed is None:
+        return []
+    known = []
+    for epoch, key in _keys(store, sealer).items():
+        crypt = address_crypt(key)
+        made = (crypt.prefix_preserving(packed), crypt.deterministic(packed))
+        known += [Known(epoch, "ip", letters_of(raw)) for raw in made]
+    return known
+
+
 def forget(store: SaltStore, sealer: Sealer, kinds: list[str], value: bytes) -> int:
     """Delete a value's salts in all epochs; return how many there were. Afterwards nobody can compute its tokens."""
     return store.delete(_places(store, sealer, kinds, value))
@@ -46,12 +62,16 @@ def shred(store: SaltStore, epoch: str) -> int:
     return store.delete(store.places(epoch.encode() + b"/"))
 
 
+def _keys(store: SaltStore, sealer: Sealer) -> dict[str, bytes]:
+    """Return the key of every epoch that has one."""
+    places = {name: key_place(name) for name in epochs(store)}
+    sealed = store.get(places.values())
+    return {name: sealer.open(place, sealed[place]) for name, place in places.items() if place in sealed}
+
+
 def _places(store: SaltStore, sealer: Sealer, kinds: list[str], value: bytes) -> dict[Place, tuple[str, str]]:
-    names = list(epochs(store))
-    keys = store.get([key_place(name) for name in names])
-    opened = {name: sealer.open(place, keys[place]) for name in names if (place := key_place(name)) in keys}
     return {
         salt_place(epoch, key, kind, value): (epoch, kind)
-        for epoch, key in opened.items()
+        for epoch, key in _keys(store, sealer).items()
         for kind in dict.fromkeys(kinds)
     }

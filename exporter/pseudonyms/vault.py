@@ -41,6 +41,11 @@ def key_place(epoch: str) -> Place:
     return epoch.encode() + b"/k"
 
 
+def address_crypt(key: bytes) -> IpCrypt:
+    """Return what enciphers addresses under an epoch's key."""
+    return IpCrypt(hmac.digest(key, b"ipcrypt", "sha256"))
+
+
 def salt_place(epoch: str, key: bytes, kind: str, value: bytes) -> Place:
     """Return where the salt of a value stands."""
     return epoch.encode() + b"/s/" + hmac.digest(key, kind.encode() + b"\0" + canonical(kind, value), "sha256")
@@ -72,7 +77,7 @@ class Vault:
         if sealed is None:
             sealed = self._store.add({place: self._sealer.seal(place, os.urandom(KEY_BYTES))})[place]
         self._key = self._sealer.open(place, sealed)
-        self._crypt = IpCrypt(hmac.digest(self._key, b"ipcrypt", "sha256"))
+        self._crypt = address_crypt(self._key)
         self._letters.clear()
         self._addresses.clear()
         self._epoch, self._generation = epoch, generation

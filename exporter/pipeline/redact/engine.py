@@ -66,6 +66,11 @@ class Redactor:
         self._kept = {i for i, rule in enumerate(rules) if isinstance(rule.action, Keep)}
         self._drops = {i for i, rule in enumerate(rules) if isinstance(rule.action, DropEvent)}
 
+    @property
+    def dropping(self) -> frozenset[str]:
+        """Names of the rules whose events must not leave."""
+        return frozenset(self.rules[index].name for index in self._drops)
+
     def acting(self, actions: Sequence[Action], learn: Learn | None) -> Redactor:
         """Return a redactor of the same rules and scanner with other actions, one a rule."""
         rules = [replace(rule, action=action) for rule, action in zip(self.rules, actions, strict=True)]

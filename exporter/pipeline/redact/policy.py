@@ -124,7 +124,7 @@ def known_kinds(policy: PolicySettings) -> list[str]:
     """Return the kinds of every pseudonym that a policy makes, and that the shipped ones make: an older policy of the tenant
     may have made them.
     """
-    kinds: dict[str, None] = {}
+    kinds: dict[str, None] = {"ip": None}
     for one in (resolved(policy), *POLICIES.values()):
         kinds |= {kind_of_rule(n): None for n, choice in one.actions.items() if choice.name == "pseudonym"}
         kinds |= {kind_of_field(n): None for n, choice in one.fields.items() if choice.name == "pseudonym"}

@@ -117,6 +117,17 @@ def test_drop_event_by_rule_is_counted_and_not_held():
     assert len(out.keys) == 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['{"pan":4111111111111111}', '{"a":"x\\u0040y.example"}', '{"m":"a@b.example"}', "a%40b.example", "k=a@b.example"],
+)
+def test_drop_event_wherever_the_rule_finds_it(line: str):
+    pipeline = policy_pipeline({"actions": {"card": "drop_event", "email": "drop_event"}})
+    out = pipeline.process(batch_of(stream_of([line, "other"])))
+    assert [e["message"] for e in events_of(out)] == ["other"]
+    assert (out.counts["held"], out.counts["dropped"]) == (0, 1)
+
+
 def findings(policy: Any) -> dict[str, str]:
     with pytest.raises(ConfigurationError) as caught:
         policy_pipeline(policy)

@@ -102,3 +102,25 @@ def test_a_damaged_or_missing_file_says_what_to_do(tmp_path: Path):
         with pytest.raises(PseudonymsUnavailable) as caught:
             SqliteSaltStore(path).get([b"x"])
         assert str(path) in str(caught.value)
+
+
+def test_addresses_can_be_looked_up_while_their_epoch_lives():
+    store = SqliteSaltStore(None)
+    pipeline = policy_pipeline({"actions": {"ipv4": "ip_prefix"}}, store)
+    (event,) = events_of(pipeline.process(batch_of(stream_of(["from 10.1.2.3"]))))
+    known = admin.address_tokens(store, sealer(), b"::ffff:10.1.2.3")
+    assert event["message"] == f"from [redacted-ip-{known[0].token}]"
+    assert admin.address_tokens(store, sealer(), b"anna") == []
+    admin.shred(store, known[0].epoch)
+    assert admin.address_tokens(store, sealer(), b"10.1.2.3") == []
+
+
+def test_addresses_of_a_network_begin_alike():
+    vault = vault_of()
+    vault.begin(NOW_NS)
+    one, two, far = (
+        vault.address_letters(bytes(a), keep_prefix=True) for a in ((10, 1, 2, 3), (10, 1, 2, 200), (11, 1, 2, 3))
+    )
+    assert one[:6] == two[:6]
+    assert one[:6] != far[:6]
+    assert len(one) == 8
