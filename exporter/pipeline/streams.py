@@ -89,6 +89,8 @@ class StreamCache:
         if self._policy is None:
             return encoded, label_fields(safe), {}
         left, removed = self._policy.apply_map(safe, root)
+        if removed:  # a cut value can be data that the whole was not
+            left = self._values.redact(left, {})
         return orjson.dumps(left), self._policy.canonical(label_fields(left)), removed
 
     def metadata(self, maps: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[MetadataParts]:

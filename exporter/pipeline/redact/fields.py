@@ -1,8 +1,8 @@
 """Field policies: what is done with fields by name, after parsing, before encoding.
 
 Names are canonical keys (``user.name``), ``labels.NAME``, ``metadata.NAME`` and ``unmapped.PATH``. Whatever else the event calls the same
-thing has the same policy: the label ``user_id`` or the second alias ``username`` under ``unmapped`` have that of ``user.id``
-and ``user.name``. Which member has which action is decided once for a set of keys, so an event without such a field costs one
+thing has the same policy: the label ``user_id``, the second alias ``username`` under ``unmapped``, a member that no table maps but that
+is called just so (``user.email``) have that of ``user.id``, ``user.name`` and ``user.email``. Which member has which action is decided once for a set of keys, so an event without such a field costs one
 look-up.
 
 What a field policy takes away is taken away everywhere in that event: in every other text the value is replaced where it stands as a word
@@ -24,8 +24,9 @@ from exporter.pipeline.redact.policy import FieldActions
 
 #: What every event has of ours, whatever an allow-list says.
 OWN_KEYS = frozenset(("kind", "severity.number", "severity.text", "metadata.is_truncated", "unmapped"))
-#: Sets of keys remembered.
-_MAX_SHAPES = 8192
+#: Sets of keys, and names below ``unmapped``, remembered; a larger set is looked at anew each time.
+_MAX_SHAPES = 4096
+_MAX_SHAPE_KEYS = 128
 #: Values of one event that are looked for in its other texts; an event with more of them withholds its texts.
 _MAX_REMOVED = 64
 #: A removed text is looked for in at most this much of another one; a longer one is withheld.
@@ -60,6 +61,7 @@ class FieldPolicy:
         self._actions, self._learn = actions, learn
         self._shapes: dict[tuple[str, ...], Plan] = {}
         self._verdicts: dict[Path, Verdict] = {}
+        self._heads = self._heads_below_unmapped()
 
     def plans(self, events: Sequence[dict[str, Any]]) -> list[Plan]:
         """Return which members of each event have a policy, and learn the pseudonyms of their canonical members in one round
@@ -115,7 +117,7 @@ class FieldPolicy:
         """Return canonical members that labels or metadata tell, after the policy. What is dropped there is dropped here."""
         out, work = dict(fields), _Work(self, "labels")
         for key in fields:
-            action = self.action_of((key,))
+            action = self.action_of((key,)) if key not in OWN_KEYS else None
             if action is not None:
                 work.member(out, key, action, (key,))
         return out
@@ -130,26 +132,21 @@ class FieldPolicy:
             found.append(("unmapped", None))
         if len(self._shapes) >= _MAX_SHAPES:
             self._shapes.clear()
-        self._shapes[shape] = tuple(found)
-        return self._shapes[shape]
+        if len(shape) <= _MAX_SHAPE_KEYS:
+            self._shapes[shape] = tuple(found)
+        return tuple(found)
+
+    def _heads_below_unmapped(self) -> frozenset[str] | None:
+        """Return the first names below ``unmapped`` under which anything may have a policy; None: under any."""
+        names = [*self._actions.exact, *(prefix for prefix, _ in self._actions.below)]
+        if self._actions.others is not None or any(name in {"unmapped", "unmapped."} for name in names):
+            return None
+        aliases = [alias for alias, (_, target) in FIELD_ALIASES.items() if self.action_of((target,)) is not None]
+        return frozenset(name.removeprefix("unmapped.").partition(".")[0] for name in [*names, *aliases])
 
     def _reaches_into(self, rest: Iterable[str]) -> bool:
         """Tell whether anything below ``unmapped`` may have a policy, by its first keys only."""
-        if self._actions.others is not None:
-            return True
-        names = [*self._actions.exact, *(prefix for prefix, _ in self._actions.below)]
-        inner = [name.removeprefix("unmapped.") for name in names]
-        for key in rest:
-            heads = (key, f"{key}.")
-            if any(name == key or name.startswith(heads[1]) or key.startswith(name) for name in inner):
-                return True
-            # an object whose members may be aliases (``http`` of ``http.method``), or an alias itself
-            if any(
-                (alias == key or alias.startswith(heads[1])) and self.action_of((target,)) is not None
-                for alias, (_, target) in FIELD_ALIASES.items()
-            ):
-                return True
-        return False
+        return self._heads is None or any(key.partition(".")[0] in self._heads for key in rest)
 
     def action_of(self, path: Path) -> Action | None:
         """Return the action of a member; None leaves it alone."""
@@ -163,15 +160,15 @@ class FieldPolicy:
         return self._actions.others
 
     def _names(self, path: Path) -> tuple[str, ...]:
-        """Return what a member is called, its own name first: by its place, and canonically."""
+        """Return what a member is called, most special first: by its place, by its own name, and canonically."""
         place = ".".join(path)
-        if path[0] in {"labels", "metadata"}:
-            alias = LABEL_ALIASES.get(path[-1]) or FIELD_ALIASES.get(path[-1])
-        elif path[0] == "unmapped":
-            alias = FIELD_ALIASES.get(".".join(path[1:]))
-        else:
-            alias = None
-        return (place, alias[1]) if alias is not None else (place,)
+        if len(path) == 1:
+            return (place,)
+        own = ".".join(path[1:])
+        alias = FIELD_ALIASES.get(own)
+        if path[0] != "unmapped":
+            alias = LABEL_ALIASES.get(own) or alias
+        return (place, own) if alias is None else (place, own, alias[1])
 
     def verdict(self, path: Path) -> Verdict:
         """Return what a path below ``unmapped`` says, remembered."""

@@ -64,6 +64,23 @@ def test_actions_take_any_text(text: str):
         action(name, argument).replace(text.encode("utf-8", "replace"))
 
 
+@given(
+    st.sampled_from(["partial", "generalise", "day", "hour", "range", "truncate", "domain"]),
+    st.one_of(
+        st.text(max_size=40),
+        st.ip_addresses().map(str),
+        st.integers(0, 10**20).map(str),
+        st.datetimes().map(lambda time: time.isoformat()),
+        st.emails(),
+    ),
+)
+def test_done_twice_is_done_once(name: str, text: str):
+    choice = {"day": ("generalise", "day"), "hour": ("generalise", "hour"), "domain": ("partial", "domain")}.get(name)
+    made = action(*(choice or (name, 24 if name == "generalise" else 10 if name == "range" else 4)))
+    once = made.replace(text.encode("utf-8", "replace"))
+    assert act.is_mark(once) or made.replace(once) == once
+
+
 POLICIES: list[Any] = [
     *SHIPPED,
     {"actions": {"email": {"partial": "domain"}, "ipv4": {"generalise": 24}, "ipv6": {"generalise": 48}}},

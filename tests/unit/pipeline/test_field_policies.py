@@ -48,6 +48,36 @@ def test_the_same_name_in_labels_metadata_and_aliases_is_meant():
     assert event["user.id"] == event["loki.labels"]["user_id"] == event["loki.structured_metadata"]["user_id"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"user":{{"favourite":"{NAME}"}},"n":1}}',
+        f'{{"user.favourite":"{NAME}","n":1}}',
+        f'{{"user":{{"favourite":["{NAME}",{{"x":"{NAME}"}}]}}}}',
+        f"user.favourite={NAME} n=1",
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["user.favourite", "user.*", "unmapped.user.favourite", "unmapped.user.*", "unmapped.*"]
+)
+def test_a_member_that_no_table_maps_is_meant_by_its_own_name(line: str, name: str):
+    event = event_of(
+        {"fields": {name: "mask"}}, line, {"x": "y"}, {"user.favourite": NAME} if name == "user.*" else None
+    )
+    assert NAME not in json.dumps(event)
+
+
+def test_metadata_that_tell_a_field_pass_its_policy_once():
+    policy = {"actions": {"ipv4": "keep"}, "fields": {"user.id": {"range": 10}, "labels.user_id": {"range": 10}}}
+    event = event_of(policy, "text", None, {"user_id": "34"})
+    assert event["user.id"] == event["loki.structured_metadata"]["user_id"] == "30-39"
+
+
+def test_a_cut_label_is_looked_at_again():
+    event = event_of({"fields": {"labels.ref": {"truncate": 16}}}, "text", {"ref": "4111111111111111999"})
+    assert event["loki.labels"]["ref"] == "[redacted-card]"
+
+
 def test_a_label_is_taken_out_of_the_line_too():
     event = event_of({"fields": {"labels.owner": "drop_field"}}, f"plain text of {NAME}", {"owner": NAME})
     assert event["loki.labels"] == {}
