@@ -141,6 +141,7 @@ def _append_entry(entries: list[LedgerEntry], item: Item) -> None:
         loki_count=unit.loki_count,
         fingerprint=f"{unit.fingerprint:032x}",
         policy_id=encoded.policy_id,
+        dropped=encoded.counts.get("dropped", 0),
     )
     if entries and not item.entries_in:
         last = entries[-1]

@@ -56,6 +56,7 @@ def test_from_line_to_deletion(running: Processes, bus: dict[str, Any]):
     feed = running.feed(loki.url)
     now_ns = time.time_ns()
     lines = [f'{{"user":"u{i % 7}","msg":"mail to {PERSON} number {i}"}}' for i in range(200)]
+    lines += [f"card 4111111111111111 number {i}" for i in range(3)]
     feed.push("acme", {"job": "shop"}, [(now_ns - 60 * 10**9 + i, line, None) for i, line in enumerate(lines)])
     key = running.directory / "master.key"
     key.write_text("k" * 64)
@@ -63,7 +64,7 @@ def test_from_line_to_deletion(running: Processes, bus: dict[str, Any]):
         running,
         loki.url,
         bus,
-        {"acme": {"targets": ["archive"], "policy": "security"}},
+        {"acme": {"targets": ["archive"], "policy": {"based_on": "security", "actions": {"card": "drop_event"}}}},
         {"archive": {"kind": "file", "directory": "out"}},
         service={"pseudonym_key_file": str(key)},
     )
@@ -71,6 +72,11 @@ def test_from_line_to_deletion(running: Processes, bus: dict[str, Any]):
     assert code == 0, printed
     stored = b"".join(p.read_bytes() for p in (running.directory / "out").rglob("*") if p.is_file())
     assert b"zebulon" not in stored
+
+    ledger = installation.contents().ledger
+    entries = [e for records in ledger.values() for raw in records for e in json.loads(raw)["entries"]]
+    totals = {key: sum(entry[key] for entry in entries) for key in ("entries_in", "events_out", "held", "dropped")}
+    assert totals == {"entries_in": 203, "events_out": 200, "held": 0, "dropped": 3}
 
     known = ask(installation, "tokens", value=f"{PERSON.upper()}\n")["tokens"]
     assert [item["kind"] for item in known] == ["email"]
