@@ -19,7 +19,7 @@ import gc
 import hashlib
 import json
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
@@ -40,6 +40,7 @@ from exporter.pipeline.redact.fields import EventDropped, FieldPolicy
 from exporter.pipeline.redact.policy import FieldActions, NoTokens, SampleTokens, compile_policy, outcome_findings
 from exporter.pipeline.redact.rules import load_rules
 from exporter.pipeline.redact.values import ValueRedactor
+from exporter.pipeline.splitting import halves, until
 from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache, StreamParts
 from exporter.settings.model import TenantSettings
 
@@ -195,7 +196,7 @@ class Pipeline:
         tokens = self._tokens
         while tokens is not None and streams:
             self._begin(tokens, min(stream.times_ns[0] for stream in streams))
-            now, later = _until(streams, tokens.end_ns())
+            now, later = until(streams, tokens.end_ns())
             if not now:
                 break
             yield from self._parts(now, common)
@@ -217,7 +218,7 @@ class Pipeline:
         except PseudonymsUnavailable:
             raise  # no fault of the data: all of it waits
         except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
-            first, second = _halves(streams)
+            first, second = halves(streams)
             if not second:
                 return [_Part([b""], list(first[0].event_ids), [0], [b""], [b""], [False])]
         return self._parts(first, common) + self._parts(second, common)
@@ -359,39 +360,6 @@ def _add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozen
     for name, value in fields.items():
         if name not in event and name not in claimed and not (has_severity and name.startswith("severity.")):
             event[name] = value
-
-
-def _halves(streams: list[StreamEntries]) -> tuple[list[StreamEntries], list[StreamEntries]]:
-    """Split entries in two, in order; the second half is empty when there is only one entry."""
-    if len(streams) > 1:
-        middle = len(streams) // 2
-        return streams[:middle], streams[middle:]
-    stream = streams[0]
-    if len(stream) == 1:
-        return streams, []
-    middle = len(stream) // 2
-
-    return [_slice(stream, 0, middle)], [_slice(stream, middle, len(stream))]
-
-
-def _until(streams: list[StreamEntries], end_ns: int) -> tuple[list[StreamEntries], list[StreamEntries]]:
-    """Split entries by time; they are in time order within a stream."""
-    before, after = [], []
-    for stream in streams:
-        cut = bisect_left(stream.times_ns, end_ns)
-        if cut:
-            before.append(_slice(stream, 0, cut))
-        if cut < len(stream):
-            after.append(_slice(stream, cut, len(stream)))
-    return before, after
-
-
-def _slice(stream: StreamEntries, low: int, high: int) -> StreamEntries:
-    if high - low == len(stream):
-        return stream
-    metadata = None if stream.metadata is None else stream.metadata[low:high]
-    ids = stream.event_ids[low:high]
-    return StreamEntries(stream.labels, stream.times_ns[low:high], stream.lines[low:high], ids, metadata)
 
 
 #: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.

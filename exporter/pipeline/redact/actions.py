@@ -211,7 +211,8 @@ class GeneraliseTime:
         time = _time_of(text)
         if time is None:
             return mark(self.name)
-        return time.strftime("%Y-%m-%dT%HZ" if self.unit == "hour" else "%Y-%m-%d").encode()
+        text_form = time.isoformat()  # strftime does not pad the year
+        return f"{text_form[:13]}Z".encode() if self.unit == "hour" else text_form[:10].encode()
 
 
 def _time_of(text: bytes) -> datetime | None:
