@@ -32,6 +32,8 @@ from exporter.ops import metrics
 from exporter.ops.budget import ByteBudget
 from exporter.ops.log import describe, trust_error_text
 from exporter.pipeline import Pipeline, compile_pipeline
+from exporter.pipeline.redact.policy import uses_pseudonyms
+from exporter.pseudonyms.open import open_vaults
 from exporter.settings.load import load_settings
 from exporter.settings.model import Settings
 from exporter.supervisor import Supervisor
@@ -70,7 +72,9 @@ def compile_pipelines(settings: Settings, tenants: Sequence[str] | None = None) 
     key = identity_key(settings)
     for name in settings.tenants if tenants is None else tenants:
         try:
-            pipelines[name] = compile_pipeline(name, settings.tenants[name], identity_key=key)
+            needed = [name] if uses_pseudonyms(settings.tenants[name].policy) else []
+            vault = open_vaults(settings, needed).get(name)
+            pipelines[name] = compile_pipeline(name, settings.tenants[name], identity_key=key, tokens=vault)
         except ConfigurationError as error:
             findings.extend(error.findings)
     if findings:
@@ -127,6 +131,14 @@ class ReaderRole:
         """Run until ``stop``; then commit what is read and leave within the drain deadline."""
         settings = self._settings
         pipelines = await asyncio.to_thread(compile_pipelines, settings)
+        try:
+            await self._run_with(pipelines, stop)
+        finally:
+            for pipeline in pipelines.values():
+                await asyncio.to_thread(pipeline.close)
+
+    async def _run_with(self, pipelines: Mapping[str, Pipeline], stop: asyncio.Event) -> None:
+        settings = self._settings
         async with LokiClient(settings.loki, clock=self._clock) as client:
             parts = WorkerParts(
                 settings=settings,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter.domain.secrets import Secret
+from exporter.settings.policy import PolicySettings
 
 #: Loki: letters, digits and these, at most 150 bytes (loki ``pkg/tenant``).
 TENANT_PATTERN = r"^[A-Za-z0-9!\-_.*'()]{1,150}$"
@@ -212,6 +213,10 @@ class TenantSettings(Model):
         pattern=r"^[a-z][a-z0-9_/-]{0,62}$",
     )
     redaction: tuple[str, ...] = Field(default=("eu-pii", "secrets"), description="Redaction packs, by name or file.")
+    policy: PolicySettings = Field(
+        default=PolicySettings(),
+        description="Actions other than masking, by rule and by field: the name of a policy that ships, or an object.",
+    )
     original: Literal["unparsed", "always", "never"] = Field(
         default="unparsed", description="When the redacted line is kept beside the fields."
     )
@@ -251,6 +256,10 @@ class ServiceSettings(Model):
     identity_key_file: Secret | None = Field(
         default=None,
         description="Key of event ids. With it nobody can find a redacted line by hashing guesses; set it before the first run and never change it.",
+    )
+    pseudonym_key_file: Secret | None = Field(
+        default=None,
+        description="Master key of pseudonyms: one or more lines of at least 32 characters, the first seals, the others still open.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["auto", "json", "console"] = Field(

@@ -277,6 +277,7 @@ class Leaky:
     """An action with a fault: it leaves one text as it is."""
 
     fixed = None
+    kind = None
 
     def __init__(self, mask: bytes, keeps: bytes) -> None:
         self._mask, self._keeps = mask, keeps
