@@ -34,14 +34,17 @@ def group(records: Sequence[Record], lane: Lane, layout: Layout) -> tuple[Groups
 
     The common case, all events in one hour, is found without looking at each time by itself.
     """
-    values = [record.value for record in records]
-    if not _holds_line_feed(values) and (path := _one_path(values, lane, layout)) is not None:
+    values = [record.head for record in records]
+    if (
+        not _holds_line_feed([record.value for record in records])
+        and (path := _one_path(values, lane, layout)) is not None
+    ):
         return {path: list(range(len(values)))}, []
     groups: Groups = {}
     paths: dict[int, str] = {}
     rejected = []
-    for index, value in enumerate(values):
-        if b"\n" in value:
+    for index, (record, value) in enumerate(zip(records, values, strict=True)):
+        if b"\n" in record.value:
             rejected.append(Rejection(index, "not_one_line", "the event holds a line feed and would be two lines"))
             continue
         try:

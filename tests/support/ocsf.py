@@ -37,7 +37,7 @@ def _object_faults(value, declared, schema, profiles, path):
     attributes = declared["attributes"]
     for name, item in value.items():
         attribute = attributes.get(name)
-        if attribute is None or (attribute.get("profile") not in {None, *profiles} and name not in {"category_uid"}):
+        if attribute is None or (attribute.get("profile") not in {None, *profiles} and name != "category_uid"):
             yield f"{path}{name} is not declared"
         elif attribute.get("is_array"):
             if type(item) is not list:
