@@ -54,6 +54,13 @@ class Record(NamedTuple):
         return self.value if self.canonical is None else self.canonical
 
 
+def heads_of(records: Sequence[Record]) -> list[bytes]:
+    """Return the canonical events of a batch's records, which are all of one schema."""
+    if records and records[0].canonical is None:
+        return [record.value for record in records]
+    return [record.head for record in records]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Batch:
     """Records of one lane in offset order. ``(tenant, partition, first offset)`` names it across retries and restarts."""

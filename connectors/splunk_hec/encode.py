@@ -15,7 +15,7 @@ from operator import add
 
 import orjson
 
-from connectors.base import Record, Rejection
+from connectors.base import Record, Rejection, heads_of
 from connectors.schemas.plain import text_of
 from connectors.splunk_hec.settings import SplunkHecSettings
 from exporter.domain.events import HEAD_ID, event_id_of, time_digits_of
@@ -92,7 +92,7 @@ class Envelopes:
             return self._encode_texts(records)
         values = [record.value for record in records]
         try:  # nearly always all are good, and a comprehension is the fastest way through them
-            return Encoded(list(range(len(values))), [self.head(record.head) for record in records], values), []
+            return Encoded(list(range(len(values))), list(map(self.head, heads_of(records))), values), []
         except ValueError:
             pass
         encoded, rejected = Encoded([], [], []), []

@@ -10,7 +10,7 @@ from connectors.schemas.plan import Event, Keys, Layout, Path, Plans, To
 from connectors.schemas.values import text, timestamp
 
 #: Keys that :meth:`AsimMapper.map` sets itself.
-_OWN = frozenset(("event.id", "time", "event.outcome", "severity.number", "unmapped"))
+_OWN = frozenset(("event.id", "time", "event.outcome", "unmapped"))
 _RESULTS = {"success": "Success", "failure": "Failure"}
 _SEVERITY = ((17, "High"), (13, "Medium"), (10, "Low"))
 
@@ -39,6 +39,8 @@ class AsimMapper:
         elif schema.name == "WebSession" and "Url" not in row:
             query = event.get("url.query")
             row["Url"] = f"{event['url.path']}?{query}" if query else text(event["url.path"])
+        if row["EventResult"] == "NA" and "event.outcome" in event:
+            rest["event.outcome"] = event["event.outcome"]
         more = event.get("unmapped")
         if more:
             rest["unmapped"] = more

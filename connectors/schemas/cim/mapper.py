@@ -9,9 +9,7 @@ from connectors.schemas.cim.kinds import DEFAULT_SUCCESS, KINDS, SOURCETYPE
 from connectors.schemas.plan import Event, Keys, Layout, Plans, To
 
 #: Keys that :meth:`CimMapper.map` sets itself.
-_OWN = frozenset(
-    ("event.id", "time", "kind", "event.outcome", "severity.number", "observer.vendor", "observer.product")
-)
+_OWN = frozenset(("event.id", "time", "kind", "event.outcome"))
 _SEVERITY = ((21, "critical"), (18, "critical"), (17, "high"), (13, "medium"), (10, "low"))
 
 
@@ -38,6 +36,8 @@ class CimMapper:
             mapped["action"] = action
         if outcome in {"success", "failure"}:
             mapped["result" if "status" in mapped else "status"] = outcome
+        elif outcome is not None:
+            rest["event.outcome"] = outcome
         if tags:
             mapped["vendor_product"] = _vendor_product(event)
         if model == "Alerts":

@@ -29,6 +29,8 @@ class EcsMapper:
         about["kind"] = "alert" if event["kind"] in ALERTS else "event"
         outcome = event.get("event.outcome")
         about["outcome"] = outcome = outcome if type(outcome) is str and outcome in _OUTCOMES else "unknown"
+        if "event.outcome" in event and outcome != event["event.outcome"]:
+            rest["event.outcome"] = event["event.outcome"]
         if categories:
             about["category"] = list(categories)
         if is_decided and outcome != "unknown":

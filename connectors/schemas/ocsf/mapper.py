@@ -22,7 +22,7 @@ from connectors.schemas.ocsf.keys import ACCOUNT_KEYS, CONSTANTS, KEYS, SERVICE_
 from connectors.schemas.plan import Event, Keys, Layout, Path, Plans, To
 
 #: Keys that :meth:`OcsfMapper.map` sets itself.
-_OWN = frozenset(("event.id", "time", "kind", "event.outcome", "severity.number", "unmapped"))
+_OWN = frozenset(("event.id", "time", "kind", "event.outcome", "unmapped"))
 _STATUS = {"success": (1, "Success"), "failure": (2, "Failure"), "unknown": (0, "Unknown")}
 #: HTTP Activity, ``activity_id``.
 _METHODS = {
@@ -66,6 +66,8 @@ class OcsfMapper:
         outcome = _STATUS.get(event.get("event.outcome", ""))
         if outcome is not None:
             mapped["status_id"], mapped["status"] = outcome
+        elif "event.outcome" in event:
+            rest["event.outcome"] = event["event.outcome"]
         if cls is FINDING:
             mapped["finding_info"]["uid"] = event["event.id"]
         more = event.get("unmapped")
