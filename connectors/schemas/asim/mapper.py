@@ -29,10 +29,10 @@ class AsimMapper:
         row["EventUid"] = event["event.id"]
         row["EventSeverity"] = _severity(event)
         row["EventResult"] = _result(event)
-        row.setdefault("EventVendor", "unknown")
+        row["EventVendor"] = row.get("EventVendor") or "unknown"
         product = row.get("EventProduct") or text(event.get("service.name"))
         row["EventProduct"] = product or "unknown"
-        row.setdefault("Dvc", product or "unknown")
+        row["Dvc"] = row.get("Dvc") or row["EventProduct"]
         if schema is AUDIT:
             row.setdefault("Operation", event["kind"])
             row["Object"] = text(event[object_key]) if object_key else "unknown"
