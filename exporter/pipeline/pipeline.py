@@ -31,6 +31,7 @@ from exporter.domain.events import EncodedBatch, encode_head
 from exporter.errors import ConfigurationError, Finding, PseudonymsUnavailable, RedactionFailed
 from exporter.ops.metrics import EXIT_SCAN_HITS
 from exporter.pipeline.encode import encode_body, members
+from exporter.pipeline.guard import ExitGuard
 from exporter.pipeline.normalise import Mapper, Normaliser
 from exporter.pipeline.parse import OverBound
 from exporter.pipeline.parse.lines import LineParser
@@ -317,6 +318,10 @@ class Pipeline:
         if self._settings.original != "never":
             event["message"], event["event.original"] = text[:_MESSAGE_CHARS], text
         return event
+
+    def guard(self) -> ExitGuard:
+        """Return the exit scan of this tenant's rules, for targets that map events to a schema of their own."""
+        return ExitGuard(self._redactor)
 
     def _exit_scan(self, part: _Part) -> None:
         """Scan what leaves; mend the bodies in which anything is found, or empty them. Heads hold only what is ours; labels
