@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate, compress
 from typing import Any
 
-from exporter.domain.clock import Clock, SystemClock
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch, encode_head
 from exporter.errors import ConfigurationError, Finding, RedactionFailed
@@ -79,16 +78,14 @@ class Pipeline:
         redactor: Redactor,
         policy_id: str,
         identity_key: bytes,
-        clock: Clock,
     ) -> None:
         self.tenant = tenant
         self.policy_id = policy_id
         self._settings = settings
         self._redactor = redactor
-        self._clock = clock
         self._values = ValueRedactor(redactor)
-        self._streams = StreamCache(tenant, identity_key, self._values)
-        self._normaliser = Normaliser()
+        self._normaliser = Normaliser(settings.fields, settings.tempo_url)
+        self._streams = StreamCache(tenant, identity_key, self._values, self._normaliser)
         self._lines = LineParser(settings.format)
 
     def process(self, batch: EntryBatch) -> EncodedBatch:
@@ -111,7 +108,6 @@ class Pipeline:
                 "data.class": self._settings.data_class,
                 "policy.id": self.policy_id,
                 "late": batch.late,
-                "observed_time": self._clock.now_ns(),
             }
         )
         totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
@@ -200,7 +196,7 @@ class Pipeline:
                 members_of[index] = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
                 hit[base + index] |= extra.redacted
                 if extra.fields:
-                    _add_metadata(event, extra.fields, shared.claimed)
+                    self._normaliser.add_metadata(event, extra.fields, shared.claimed)
             part.bodies.append(encode_body(event))
         part.ids += stream.event_ids
         part.times_ns += stream.times_ns
@@ -255,14 +251,6 @@ class Pipeline:
         return body if safe == decoded else encode_body(safe)
 
 
-def _add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozenset[str]) -> None:
-    """Add what structured metadata tells, where neither labels nor the line say it."""
-    has_severity = "severity.text" in event or "severity.text" in claimed
-    for name, value in fields.items():
-        if name not in event and name not in claimed and not (has_severity and name.startswith("severity.")):
-            event[name] = value
-
-
 def _halves(streams: list[StreamEntries]) -> tuple[list[StreamEntries], list[StreamEntries]]:
     """Split entries in two, in order; the second half is empty when there is only one entry."""
     if len(streams) > 1:
@@ -290,7 +278,6 @@ def compile_pipeline(
     settings: TenantSettings,
     *,
     identity_key: bytes = b"",
-    clock: Clock | None = None,
 ) -> Pipeline:
     """Compile a tenant's pipeline; called once at start and by ``check``.
 
@@ -310,4 +297,4 @@ def compile_pipeline(
         raise ConfigurationError(findings)
     _COMPILED[digest] = redactor
     policy = hashlib.blake2b(f"{REDACTION_VERSION}:{digest}".encode(), digest_size=8).hexdigest()
-    return Pipeline(tenant, settings, redactor, policy, identity_key, clock or SystemClock())
+    return Pipeline(tenant, settings, redactor, policy, identity_key)

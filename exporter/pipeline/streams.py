@@ -12,7 +12,7 @@ import orjson
 
 from exporter.domain.ids import StreamHasher
 from exporter.pipeline.encode import members
-from exporter.pipeline.normalise import label_fields
+from exporter.pipeline.normalise import Normaliser
 from exporter.pipeline.redact.values import ValueRedactor
 
 #: Entries of a cache before it is emptied; about a kilobyte each. Emptying is simpler than evicting, and a tenant with
@@ -45,10 +45,11 @@ NO_METADATA = MetadataParts(b"{}", {}, redacted=False)
 class StreamCache:
     """Makes and keeps the parts. Not thread-safe."""
 
-    def __init__(self, tenant: str, identity_key: bytes, values: ValueRedactor) -> None:
+    def __init__(self, tenant: str, identity_key: bytes, values: ValueRedactor, normaliser: Normaliser) -> None:
         self._tenant = tenant
         self._identity_key = identity_key
         self._values = values
+        self._label_fields = normaliser.label_fields
         self._streams: dict[tuple[tuple[str, str], ...], StreamParts] = {}
         self._metadata: dict[tuple[tuple[str, str], ...], MetadataParts] = {}
 
@@ -66,7 +67,7 @@ class StreamCache:
 
     def _stream(self, labels: Mapping[str, str], encoded: bytes, redacted: bool) -> StreamParts:
         stream_id = StreamHasher(self._tenant, labels, self._identity_key).stream_id
-        fields = label_fields(orjson.loads(encoded))
+        fields = self._label_fields(orjson.loads(encoded))
         head = b'"loki.stream":"%b","loki.labels":%b,' % (stream_id.encode(), encoded)
         claimed = frozenset(fields)
         return StreamParts(stream_id.encode(), head + members(fields), claimed, redacted)
@@ -81,5 +82,5 @@ class StreamCache:
             self._metadata.clear()
             new = [k for k in dict.fromkeys(keys) if k]
         for place, safe in zip(new, self._values.redact_objects([dict(k) for k in new], counts), strict=True):
-            self._metadata[place] = MetadataParts(safe[0], label_fields(orjson.loads(safe[0])), safe[1])
+            self._metadata[place] = MetadataParts(safe[0], self._label_fields(orjson.loads(safe[0])), safe[1])
         return [self._metadata[k] if k else NO_METADATA for k in keys]

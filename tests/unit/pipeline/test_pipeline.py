@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.domain.clock import ManualClock
 from exporter.domain.events import event_id_of, time_ns_of
 from exporter.domain.ids import StreamHasher
 from exporter.errors import RedactionFailed
@@ -40,7 +39,6 @@ ALWAYS = {
     "data.class",
     "policy.id",
     "late",
-    "observed_time",
     "loki.stream",
     "loki.labels",
     "loki.structured_metadata",
@@ -64,7 +62,6 @@ def test_what_every_event_holds():
         "data.class": "security",
         "policy.id": out.policy_id,
         "late": True,
-        "observed_time": NOW_NS,
         "loki.stream": StreamHasher(TENANT, stream.labels).stream_id,
         "loki.labels": {"namespace": "prod"},
         "loki.structured_metadata": {"trace_id": "t1"},
@@ -239,7 +236,7 @@ class Failing:
 
 
 def pipeline_with(redactor: Redactor) -> Pipeline:
-    return Pipeline(TENANT, settings_of(), redactor, "p", b"", ManualClock(NOW_NS))
+    return Pipeline(TENANT, settings_of(), redactor, "p", b"")
 
 
 def shipped() -> Redactor:
