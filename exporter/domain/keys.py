@@ -12,8 +12,11 @@ from typing import Literal
 
 #: text; integer (of 64 bits); number; flag (true or false); list (of texts); port (0 to 65535); status (HTTP, 100 to 599); method (HTTP,
 #: upper case); ip (an address without port or zone; what is none goes to the ``address`` beside it); outcome (success, failure or
-#: unknown); trace (an id of OpenTelemetry, text).
-KeyType = Literal["text", "integer", "number", "flag", "list", "port", "status", "method", "ip", "outcome", "trace"]
+#: unknown); trace (an id of OpenTelemetry, text);
+#: transport (text, lower case; IANA's numbers by name).
+KeyType = Literal[
+    "text", "integer", "number", "flag", "list", "port", "status", "method", "ip", "outcome", "trace", "transport"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,10 @@ KEYS: dict[str, Key] = {
     "log.origin.file.line": Key("integer", "line in that file"),
     "log.origin.function": Key("text", "function that logged"),
     "log.iostream": Key("text", "stdout or stderr"),
+    "log.is_partial": Key("flag", "the line is a part of a longer one, as the runtime cut it"),
     "log.syslog.severity.code": Key("integer", "syslog severity, 0 (emergency) to 7 (debug)"),
     "log.syslog.facility.code": Key("integer", "syslog facility, 0 to 23"),
+    "log.syslog.facility.name": Key("text", "the same as a word"),
     "log.syslog.msgid": Key("text", "type of the message (RFC 5424)"),
     "observer.vendor": Key("text", "who makes the product that wrote the event"),
     "observer.product": Key("text", "the product that wrote the event"),
@@ -104,7 +109,7 @@ KEYS: dict[str, Key] = {
     "destination.mac": Key("text", "its hardware address"),
     "destination.bytes": Key("integer", "bytes sent by the destination"),
     "destination.packets": Key("integer", "packets sent by the destination"),
-    "network.transport": Key("text", "tcp, udp, icmp, …"),
+    "network.transport": Key("transport", "tcp, udp, icmp, …"),
     "network.protocol": Key("text", "application protocol"),
     "network.protocol.version": Key("text", "its version"),
     "network.direction": Key("text", "inbound, outbound, …"),

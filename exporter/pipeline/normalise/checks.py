@@ -56,6 +56,15 @@ def _only_text(value: Any) -> Any:
     return value if type(value) is str else None
 
 
+#: IANA, "Assigned Internet Protocol Numbers": the ones that logs hold.
+_TRANSPORTS = {"1": "icmp", "2": "igmp", "6": "tcp", "17": "udp", "47": "gre", "50": "esp", "51": "ah", "58": "ipv6-icmp", "132": "sctp"}  # fmt: skip
+
+
+def _transport(value: Any) -> Any:
+    text = _text(value)
+    return None if text is None else _TRANSPORTS.get(text) or text.lower()
+
+
 def texts(value: Any) -> Any:
     is_list = type(value) is list and value and all(type(item) is str for item in value)
     return value if is_list else None
@@ -73,6 +82,7 @@ _BY_TYPE: dict[KeyType, Check] = {
     "text": _text,
     "trace": _only_text,
     "ip": _only_text,
+    "transport": _transport,
     "list": texts,
     "number": _number,
     "flag": _flag,

@@ -43,7 +43,7 @@ FIELD_NAMES: dict[str, str] = {
     "process.command_line": "process.command_line command_line cmdline",
     "process.thread.name": "process.thread.name thread_name threadName",
     "file.path": "file.path file_path",
-    "error.type": "error.type exception.type exception_type exception.class exc_type err.type error.kind",
+    "error.type": "error.type exception.type exception_type exception.class exc_type err.type error.kind error.class err.name error.name",
     "error.message": "error.message exception.message exception_message err.message error err errorMessage",
     "error.stack_trace": (
         "error.stack_trace exception.stacktrace exception_stacktrace stack_trace stacktrace err.stack error.stack exc_info "

@@ -24,6 +24,10 @@ Shape = tuple[str, tuple[Path, ...]]
 TRACE_ID = "{trace_id}"
 
 
+#: Types of values that a variant is chosen by; all others are as if they were not there.
+_TELLING = frozenset((str, int, bool))
+
+
 class _Vocabularies:
     """A source's vocabularies by variant, made when the first line of one comes."""
 
@@ -67,7 +71,8 @@ class Lines:
     def _variant(self, values: Values) -> str:
         if not self._parts:
             return ""
-        name = self._source.choose(*[part(values) for part in self._parts])
+        told = [value if type(value) in _TELLING else None for value in [part(values) for part in self._parts]]
+        name = self._source.choose(*told)
         return name if name in self._source.variants else ""
 
     def _by_variant(self, values: Values) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Vocabulary:
         self.lists = frozenset(listed)
         self.aliases: dict[str, tuple[int, str]] = dict(FIELD_ALIASES) if source.generic else {}
         # Ranks below zero: what the source's table says beats the common names, and the tenant's own beats all.
-        for step, table in ((-1000, source.fields), (-2000, variant.fields)):
+        # What a variant says of a name, it says alone: who logs on is not whoever stands in the source's other fields.
+        common = {target: names for target, names in source.fields.items() if target not in variant.fields}
+        for step, table in ((-1000, common), (-2000, variant.fields)):
             for name, (rank, target) in by_name(dict(table)).items():
                 self.aliases[name.removesuffix("[0]")] = (step + rank, target)
         for rank, (name, target) in enumerate(own.items()):
@@ -141,6 +143,7 @@ class Plan:
                 self._added.clear()
             added = self._added[names] = self.added(names)
         event.update(added.constants)
+        event.pop("kind", None)
         for row in added.derive:
             if row.target not in event and row.origin in event:
                 value = row.by(event[row.origin])

@@ -34,7 +34,7 @@ class Source:
     ``fields``: canonical name → what the source calls it, most telling first. ``a[0]`` is the only, or first, item of a list.
     ``signatures``: sets of top-level keys; a JSON object or key=value line that has all of one is of this source.
     ``kind``: of events whose variant says none; an event that lacks the keys a kind requires is a ``log``.
-    ``by``, ``choose``: the values of these paths → the name of a variant; an unknown name is none.
+    ``by``, ``choose``: the values of these paths (texts, numbers, else None) → the name of a variant; an unknown name is none.
     ``derive``: in this order; the first that tells a key wins. ``absent``: where the first key is not there, the second is the third.
     ``generic``: whether the names that programs commonly use hold as well.
     """

@@ -30,6 +30,9 @@ _LOG4J = Source(
     keys("loggerName level thread", "loggerName level instant"),
     generic=True,
 )  # fmt: skip
+_BUNYAN = Source(
+    "bunyan", "bunyan (Node.js)", {"service.name": "name"}, keys("name hostname pid level msg v"), generic=True
+)
 _GELF = Source(
     "gelf",
     "Graylog Extended Log Format 1.1",
@@ -51,4 +54,4 @@ _OTLP = Source(
     generic=True,
 )  # fmt: skip
 
-SOURCES = (_SERILOG, _LOG4J, _GELF, _OTLP, APPLICATION)
+SOURCES = (_SERILOG, _LOG4J, _BUNYAN, _GELF, _OTLP, APPLICATION)

@@ -63,8 +63,8 @@ _KLOG = Source(
     "klog",
     "Kubernetes components (klog)",
     {
-        "log.origin.file.name": "file",
-        "log.origin.file.line": "line",
+        "log.origin.file.name": "code.filepath file",
+        "log.origin.file.line": "code.lineno line",
         "error.message": "err error",
         "k8s.pod.name": "pod",
         "k8s.node.name": "node",

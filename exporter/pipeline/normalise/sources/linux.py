@@ -6,6 +6,8 @@ Sources: RFC 5424; systemd.journal-fields(7); the audit project's field and mess
 
 from __future__ import annotations
 
+from typing import Any
+
 from exporter.domain.kinds import KINDS
 from exporter.pipeline.normalise.severity import SYSLOG_WORDS
 from exporter.pipeline.normalise.source import Derive, Source, Variant, first_text, keys
@@ -17,7 +19,8 @@ _HEADER = {
     "process.pid": "process.pid procid pid syslog.procid",
     "log.syslog.msgid": "msgid syslog.msgid",
     "log.syslog.severity.code": "log.syslog.severity.code severity syslog.severity",
-    "log.syslog.facility.code": "log.syslog.facility.code facility syslog.facility",
+    "log.syslog.facility.code": "log.syslog.facility.code facility",
+    "log.syslog.facility.name": "syslog.facility",
     "message": "message msg",
 }
 _SYSLOG = Source("syslog", "syslog (RFC 5424 and RFC 3164)", _HEADER, derive=(_WORD,), generic=True)
@@ -39,6 +42,16 @@ _GROUP = {"group.name": "grp acct", "group.id": "id", "user.name": "AUID UID", "
 _ANOMALY = Variant("detection", {"rule.category": "anomaly"}, {"rule.name": "type"})
 _LOGON = Variant("auth.logon", fields=_ACCOUNT)
 _SESSION = Variant("auth.logoff", fields=_ACCOUNT)
+#: Numbers of execve and execveat (linux ``unistd_64.h``) on x86-64 (AUDIT_ARCH c000003e) and arm64 (c00000b7).
+_EXECVE = frozenset((("c000003e", "59"), ("c000003e", "322"), ("c00000b7", "221"), ("c00000b7", "281")))
+
+
+def _audit_type(kind: Any, syscall: Any, arch: Any, name: Any) -> str:
+    if kind == "SYSCALL" and ((arch, syscall) in _EXECVE or name in {"execve", "execveat"}):
+        return "execve"
+    return kind if type(kind) is str else ""
+
+
 _AUDITD = Source(
     "auditd",
     "the Linux audit daemon",
@@ -49,7 +62,8 @@ _AUDITD = Source(
      "process.exit_code": "exit", "auditd.serial": "auditd.serial serial", "group.id": "gid", "auth.method": "grantors"},
     keys("type auid ses exe", "type auditd.serial"),
     {"observer.vendor": "Linux", "observer.product": "auditd"},
-    by=("type",),
+    by=("type", "syscall", "arch", "SYSCALL"),
+    choose=_audit_type,
     variants={
         "USER_LOGIN": _LOGON, "USER_AUTH": _LOGON, "USER_ACCT": Variant("", fields=_ACCOUNT), "LOGIN": Variant("", fields=_ACCOUNT),
         "USER_START": Variant("", fields=_ACCOUNT), "USER_LOGOUT": _SESSION, "USER_END": _SESSION, "CRED_ACQ": Variant("", fields=_ACCOUNT),
@@ -58,7 +72,7 @@ _AUDITD = Source(
         "USER_MGMT": Variant("iam.user.update", fields=_TARGET), "USER_CHAUTHTOK": Variant("iam.password.change", fields=_TARGET),
         "ACCT_LOCK": Variant("iam.user.lock", fields=_TARGET), "ACCT_UNLOCK": Variant("iam.user.update", fields=_TARGET),
         "ADD_GROUP": Variant("iam.group.change", fields=_GROUP), "DEL_GROUP": Variant("iam.group.change", fields=_GROUP),
-        "GRP_MGMT": Variant("iam.group.change", fields=_GROUP), "EXECVE": Variant("process.start"), "SERVICE_START": Variant("service.change"),
+        "GRP_MGMT": Variant("iam.group.change", fields=_GROUP), "EXECVE": Variant("process.start"), "execve": Variant("process.start"), "SERVICE_START": Variant("service.change"),
         "SERVICE_STOP": Variant("service.change"), "KERN_MODULE": Variant("kernel.module", fields={"module.name": "name"}),
         "CONFIG_CHANGE": Variant("config.change", fields={"config.name": "op"}),
         **dict.fromkeys(("ANOM_ABEND", "ANOM_LOGIN_FAILURES", "ANOM_PROMISCUOUS", "ANOM_LOGIN_SESSIONS", "ANOM_ROOT_TRANS", "ANOM_CREAT",

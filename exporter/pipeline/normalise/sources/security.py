@@ -47,7 +47,7 @@ _CEF = Source(
     "ArcSight Common Event Format",
     {"observer.vendor": "deviceVendor DeviceVendor vendor", "observer.product": "deviceProduct DeviceProduct product",
      "observer.version": "deviceVersion DeviceVersion", "event.code": "deviceEventClassId deviceEventClassID signatureId signature_id",
-     "message": "msg message name", "rule.name": "name", "event.severity": "severity", "event.category": "cat deviceEventCategory",
+     "message": "msg message name", "rule.name": "name", "event.severity": "deviceSeverity severity", "event.category": "cat deviceEventCategory",
      "event.action": "act deviceAction", "event.outcome": "outcome eventOutcome", "event.reason": "reason", "event.source_id": "externalId",
      "source.ip": "src sourceAddress", "source.port": "spt sourcePort", "source.mac": "smac sourceMacAddress", "source.address": "shost sourceHostName",
      "source.bytes": "in bytesIn", "destination.bytes": "out bytesOut", "destination.ip": "dst destinationAddress", "destination.port": "dpt destinationPort",
