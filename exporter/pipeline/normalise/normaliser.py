@@ -111,20 +111,41 @@ class Lines:
             self.event = build
 
 
-class _Known(dict[Keys, Lines]):
+class Prepared:
+    """Lines with one tuple of keys that are opened first; then they are lines of another source."""
+
+    __slots__ = ("_keys", "_known", "_prepare")
+
+    def __init__(self, keys: Keys, source: Source, known: _Known) -> None:
+        assert source.prepare is not None
+        self._keys, self._prepare, self._known = keys, source.prepare, known
+
+    def event(self, values: Values) -> dict[str, Any]:
+        """Return the event's own members of a line's values."""
+        keys, opened = self._prepare(self._keys, values)
+        return self._known[keys].event(opened)
+
+
+class _Known(dict[Keys, "Lines | Prepared"]):
     """Lines by keys, of a bounded number, so that nothing grows with hostile keys."""
 
     #: Some 4 kB each.
     LIMIT = 2048
 
-    def __init__(self, normaliser: Normaliser, source: str, claimed: frozenset[str]) -> None:
+    def __init__(self, normaliser: Normaliser, source: str, claimed: frozenset[str], others: _BySource) -> None:
         super().__init__()
-        self._normaliser, self._source, self._claimed = normaliser, source, claimed
+        self._normaliser, self._source, self._claimed, self._others = normaliser, source, claimed, others
 
-    def __missing__(self, keys: Keys) -> Lines:
+    def __missing__(self, keys: Keys) -> Lines | Prepared:
         if len(self) >= self.LIMIT:
             self.clear()
-        found = self[keys] = Lines(keys, self._normaliser.vocabularies(recognise(self._source, keys)), self._claimed)
+        source = recognise(self._source, keys)
+        found: Lines | Prepared
+        if source.prepare is not None:
+            found = Prepared(keys, source, self._others[source.then])
+        else:
+            found = Lines(keys, self._normaliser.vocabularies(source), self._claimed)
+        self[keys] = found
         return found
 
 
@@ -134,7 +155,7 @@ class _BySource(dict[str, _Known]):
         self._normaliser, self._claimed = normaliser, claimed
 
     def __missing__(self, source: str) -> _Known:
-        found = self[source] = _Known(self._normaliser, source, self._claimed)
+        found = self[source] = _Known(self._normaliser, source, self._claimed, self)
         return found
 
 

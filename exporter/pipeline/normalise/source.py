@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.domain.kinds import KINDS
+from exporter.pipeline.parse import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Source:
     ``by``, ``choose``: the values of these paths (texts, numbers, else None) → the name of a variant; an unknown name is none.
     ``derive``: in this order; the first that tells a key wins. ``absent``: where the first key is not there, the second is the third.
     ``generic``: whether the names that programs commonly use hold as well.
+    ``prepare``, ``then``: opens what a shipper packed into a text, and the source that the line is of after that.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Source:
     derive: tuple[Derive, ...] = ()
     absent: tuple[tuple[str, str, Any], ...] = ()
     generic: bool = False
+    prepare: Callable[[Keys, tuple[Any, ...]], tuple[Keys, tuple[Any, ...]]] | None = None
+    then: str = ""
 
 
 def keys(*signatures: str) -> tuple[frozenset[str], ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.pipeline.normalise.severity import WINDOWS_SEVERITY
 from exporter.pipeline.normalise.source import Derive, Source, Variant, first_text, keys
+from exporter.pipeline.normalise.sources.event_data import open_event_data
 
 #: Where the shippers put the members of EventData.
 _DATA = ("", "EventData.", "Event.EventData.", "winlog.event_data.", "event_data.", "EventData.Data.")
@@ -152,8 +153,7 @@ _WINDOWS = Source(
      "event.reason": _at(_SYSTEM, "Keywords keywords"), "message": "Message message RenderingInfo.Message",
      "process.pid": _at(_SYSTEM, "ExecutionProcessID process.pid Execution.ProcessID"),
      "user.name": _at(_DATA, "SubjectUserName TargetUserName User"), "severity.text": "levelText log.level LevelDisplayName SeverityValue"},
-    keys("EventID Channel", "EventID Computer", "EventID ProviderName", "EventID SourceName", "System EventData", "System.EventID", "winlog",
-         "event_id channel computer", "event_id source computer"),
+    keys("EventID Channel", "EventID Computer", "EventID ProviderName", "EventID SourceName", "System EventData", "System.EventID", "winlog"),
     {"observer.vendor": "Microsoft", "observer.product": "Windows"},
     by=(*_ID_PATHS, *_PROVIDER_PATHS),
     choose=_choose,
@@ -161,4 +161,12 @@ _WINDOWS = Source(
     derive=(Derive("event.severity", "severity.number", WINDOWS_SEVERITY.get), Derive("event.reason", "event.outcome", _KEYWORDS.get)),
 )  # fmt: skip
 
-SOURCES = (_WINDOWS,)
+_ALLOY = Source(
+    "windows_alloy",
+    "Windows events as Grafana Alloy and promtail ship them; read as winxml",
+    signatures=keys("event_id channel computer event_data", "event_id source computer event_data"),
+    prepare=open_event_data,
+    then="winxml",
+)
+
+SOURCES = (_ALLOY, _WINDOWS)
