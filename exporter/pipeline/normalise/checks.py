@@ -33,16 +33,23 @@ _WITH_PORT = re.compile(r"(\[[^\[\]]*+\]|[^:\[\]\s]++):([0-9]{1,5})", re.ASCII)
 _MAX_REMEMBERED = 8192
 
 
+def _read_integer(text: str) -> int | None:
+    """Read what is not plain digits. Windows writes process ids as 0x3e8; "007" is a name."""
+    if not text.isascii() or len(text) > 20:
+        return None
+    try:
+        return int(text, 16) if text[:2] == "0x" else int(text) if text == str(int(text)) else None
+    except ValueError:
+        return None
+
+
 def _integer_within(low: int, high: int) -> Check:
     def check(value: Any) -> Any:
         if type(value) is str:
-            if not value.isascii() or len(value) > 20:
-                return None
-            try:
-                # Windows writes process ids as 0x3e8. "007" is a name, "0" is not.
-                value = int(value, 16) if value[:2] == "0x" else int(value) if value == str(int(value)) else None
-            except ValueError:
-                return None
+            if value.isdigit() and value[0] != "0" and len(value) < 19 and value.isascii():
+                value = int(value)
+            else:
+                value = _read_integer(value)
         return value if type(value) is int and low <= value <= high else None
 
     return check

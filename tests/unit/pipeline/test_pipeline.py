@@ -350,3 +350,17 @@ def test_many_streams_and_metadata_do_not_grow_the_caches_without_bound():
     for start in (0, 4500):
         out = pipeline.process(batch_of(*streams[start : start + 4500]))
         assert [e["loki.labels"]["n"] for e in events_of(out)] == [str(i) for i in range(start, start + 4500)]
+
+
+def test_the_same_entries_give_the_same_bytes_whenever_they_are_processed():
+    lines = [
+        '{"level":"info","user":{"id":7},"method":"GET","path":"/","status":200}',
+        "level=warn user=u",
+        "text",
+    ] * 80
+    stream = stream_of(lines, metadata=[{"observed_timestamp": "5", "trace_id": "ab"} for _ in lines])
+    first, again = pipeline_of(), pipeline_of()
+    halves = [stream_of(lines[:1]), stream]
+    once = first.process(batch_of(stream)).values
+    assert [again.process(batch_of(half)).values for half in halves][1] == once
+    assert orjson.loads(once[0])["observed_time"] == 5
