@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exporter.domain.keys import KEYS
 from exporter.pipeline.normalise.checks import ADDRESS_KEYS, CHECKS, NOT_SCALAR, TEXT_CHECKS, Addresses, other_key
 from exporter.pipeline.normalise.checks import texts as texts_of
 from exporter.pipeline.normalise.paths import Path, Values
@@ -101,6 +102,14 @@ class _Code:
 
     def _take_checked(self, name: str, variable: str) -> None:
         self._scope[f"check_{variable}"] = CHECKS[name]
+        if KEYS[name].type == "integer":
+            # A call costs more than all of this; any number of fewer than 19 digits fits into 64 bits.
+            plain = f"{variable}.isdigit() and '1' <= {variable} and len({variable}) < 19 and {variable}.isascii()"
+            self._lines.append(f"if type({variable}) is str and {plain}: {variable} = int({variable})")
+            self._lines.append(f"elif type({variable}) in not_scalar: return by_table(values)")
+            self._lines.append(f"else: {variable} = check_{variable}({variable})")
+            self._lines.append(f"if {variable} is None: return by_table(values)")
+            return
         if CHECKS[name] is not texts_of:
             self._lines.append(f"if type({variable}) in not_scalar: return by_table(values)")
         self._lines.append(f"{variable} = check_{variable}({variable})")
