@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, compress
 from typing import Any
 
-from exporter.domain.clock import Clock, SystemClock
+from exporter.domain.clock import SystemClock
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch, encode_head
 from exporter.errors import ConfigurationError, Finding, PseudonymsUnavailable, RedactionFailed
@@ -92,7 +92,6 @@ class Pipeline:
         redactor: Redactor,
         policy_id: str,
         identity_key: bytes,
-        clock: Clock,
         fields: FieldActions | None = None,
         tokens: Tokens | None = None,
     ) -> None:
@@ -100,7 +99,6 @@ class Pipeline:
         self.policy_id = policy_id
         self._settings = settings
         self._redactor = redactor
-        self._clock = clock
         self._values = ValueRedactor(redactor)
         self._dropping = redactor.dropping
         # A cancelled task leaves its thread to finish, while the next one begins with the same batch.
@@ -109,8 +107,8 @@ class Pipeline:
         self._tokens = tokens
         self._stamp: object = None
         self._fields = FieldPolicy(fields, tokens.learn if tokens else None) if fields else None
-        self._streams = StreamCache(tenant, identity_key, self._values, self._fields)
-        self._normaliser = Normaliser()
+        self._normaliser = Normaliser(settings.fields, settings.tempo_url)
+        self._streams = StreamCache(tenant, identity_key, self._values, self._normaliser, self._fields)
         self._lines = LineParser(settings.format)
 
     @property
@@ -148,7 +146,6 @@ class Pipeline:
                 "data.class": self._settings.data_class,
                 "policy.id": self.policy_id,
                 "late": batch.late,
-                "observed_time": self._clock.now_ns(),
             }
         )
         totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
@@ -178,7 +175,7 @@ class Pipeline:
         counts: dict[str, int] = {}
         try:
             if self._tokens is not None:
-                self._begin(self._tokens, self._clock.now_ns())
+                self._begin(self._tokens, SystemClock().now_ns())
             done = self._redactor.settled(lines, counts)
             for row in done.changed:
                 if (
@@ -268,7 +265,7 @@ class Pipeline:
                 members_of[index] = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
                 hit[base + index] |= extra.redacted
                 if extra.fields:
-                    _add_metadata(event, extra.fields, shared.claimed)
+                    self._normaliser.add_metadata(event, extra.fields, shared.claimed)
             events.append(event)
         if self._fields is not None:
             self._apply(self._fields, events, shared, extras, part)
@@ -359,14 +356,6 @@ class Pipeline:
         return body if safe == decoded else encode_body(safe)
 
 
-def _add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozenset[str]) -> None:
-    """Add what structured metadata tells, where neither labels nor the line say it."""
-    has_severity = "severity.text" in event or "severity.text" in claimed
-    for name, value in fields.items():
-        if name not in event and name not in claimed and not (has_severity and name.startswith("severity.")):
-            event[name] = value
-
-
 #: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.
 _COMPILED: dict[str, Redactor] = {}
 
@@ -376,7 +365,6 @@ def compile_pipeline(
     settings: TenantSettings,
     *,
     identity_key: bytes = b"",
-    clock: Clock | None = None,
     tokens: Tokens | None = None,
 ) -> Pipeline:
     """Compile a tenant's pipeline; called once at start and by ``check``.
@@ -408,4 +396,4 @@ def compile_pipeline(
         redactor = redactor.acting(policy.actions, source.learn if source else None)
     version = f"{REDACTION_VERSION}:{digest}" + (f":{policy.digest}" if policy.digest else "")
     policy_id = hashlib.blake2b(version.encode(), digest_size=8).hexdigest()
-    return Pipeline(tenant, settings, redactor, policy_id, identity_key, clock or SystemClock(), policy.fields, source)
+    return Pipeline(tenant, settings, redactor, policy_id, identity_key, policy.fields, source)

@@ -12,7 +12,7 @@ import orjson
 
 from exporter.domain.ids import StreamHasher
 from exporter.pipeline.encode import members
-from exporter.pipeline.normalise import label_fields
+from exporter.pipeline.normalise import Normaliser
 from exporter.pipeline.redact.fields import FieldPolicy
 from exporter.pipeline.redact.values import ValueRedactor
 
@@ -50,11 +50,17 @@ class StreamCache:
     """Makes and keeps the parts. Not thread-safe."""
 
     def __init__(
-        self, tenant: str, identity_key: bytes, values: ValueRedactor, policy: FieldPolicy | None = None
+        self,
+        tenant: str,
+        identity_key: bytes,
+        values: ValueRedactor,
+        normaliser: Normaliser,
+        policy: FieldPolicy | None = None,
     ) -> None:
         self._tenant = tenant
         self._identity_key = identity_key
         self._values = values
+        self._label_fields = normaliser.label_fields
         self._policy = policy
         self._streams: dict[tuple[tuple[str, str], ...], StreamParts] = {}
         self._metadata: dict[tuple[tuple[str, str], ...], MetadataParts] = {}
@@ -87,11 +93,11 @@ class StreamCache:
         """Return redacted labels or metadata after the field policies, encoded, what they tell, and what was taken."""
         safe = orjson.loads(encoded)
         if self._policy is None:
-            return encoded, label_fields(safe), {}
+            return encoded, self._label_fields(safe), {}
         left, removed = self._policy.apply_map(safe, root)
         if removed:  # a cut value can be data that the whole was not
             left = self._values.redact(left, {})
-        return orjson.dumps(left), self._policy.canonical(label_fields(left)), removed
+        return orjson.dumps(left), self._policy.canonical(self._label_fields(left)), removed
 
     def metadata(self, maps: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[MetadataParts]:
         """Return the parts of each entry's metadata, in order. Equal maps are redacted once (Loki's own

@@ -224,6 +224,17 @@ class TenantSettings(Model):
         default=(), description="Names of targets that get this tenant's events; empty: the bus only."
     )
     format: Literal["auto", "json", "logfmt", "text"] = Field(default="auto", description="Forces a line format.")
+    fields: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Your own mapping: key of a line (dots for nesting) to canonical name; it wins over the tables.",
+        examples=[{"customer.login": "user.name"}],
+    )
+    tempo_url: str = Field(
+        default="",
+        description="Address of a trace in Tempo or Grafana with {trace_id} in it; events with a trace id get trace.url.",
+        pattern=r"^(https?://\S*\{trace_id\}\S*)?$",
+        examples=["https://grafana.example.com/tempo/trace/{trace_id}"],
+    )
 
     @field_validator("start")
     @classmethod

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.domain.clock import ManualClock
 from exporter.errors import PseudonymsUnavailable
 from exporter.pipeline import Pipeline, compile_pipeline
 from exporter.pseudonyms.keys import Sealer
 from exporter.pseudonyms.sqlite import SqliteSaltStore
 from exporter.pseudonyms.store import SaltStore
 from exporter.pseudonyms.vault import Vault
-from tests.support.pipelines import NOW_NS, TENANT, settings_of
+from tests.support.pipelines import TENANT, settings_of
 
 MASTER = b"master key of the tests 0123456789"
 
@@ -26,7 +25,7 @@ def vault_of(store: SaltStore | None = None, tenant: str = TENANT) -> Vault:
 
 def policy_pipeline(policy: Any, store: SaltStore | None = None, **changes: Any) -> Pipeline:
     settings = settings_of(policy=policy, **changes)
-    return compile_pipeline(TENANT, settings, clock=ManualClock(NOW_NS), tokens=vault_of(store))
+    return compile_pipeline(TENANT, settings, tokens=vault_of(store))
 
 
 class Unsteady:

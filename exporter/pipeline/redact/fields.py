@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from exporter.pipeline.normalise import FIELD_ALIASES, LABEL_ALIASES
+from exporter.pipeline.normalise.names import FIELD_ALIASES, LABEL_ALIASES
 from exporter.pipeline.redact.actions import Action, DropEvent, DropField, Keep, is_mark
 from exporter.pipeline.redact.engine import Learn, mend_surrogates
 from exporter.pipeline.redact.policy import FieldActions
@@ -34,6 +34,7 @@ _MAX_SEARCHED_CHARS = 262_144
 #: Shorter texts are not looked for: they name nobody and stand in every line. The line itself is withheld then.
 _MIN_SEARCHED_CHARS = 3
 WITHHELD = "[redacted-text]"
+_ADDRESSES = {"source.address": "source.ip", "destination.address": "destination.ip"}
 #: A removed member.
 _GONE = object()
 
@@ -163,7 +164,8 @@ class FieldPolicy:
         """Return what a member is called, most special first: by its place, by its own name, and canonically."""
         place = ".".join(path)
         if len(path) == 1:
-            return (place,)
+            # What stands where an address should and is none, a host's name for one, falls under the address's policy.
+            return (place, _ADDRESSES[place]) if place in _ADDRESSES else (place,)
         own = ".".join(path[1:])
         alias = FIELD_ALIASES.get(own)
         if path[0] != "unmapped":
