@@ -141,7 +141,7 @@ class Pipeline:
                 if (
                     lines[row][:1] == "{"
                     and self._lines.parse(done.texts[row]) is None
-                    and (parsed := self._lines.parse(lines[row]))
+                    and (parsed := self._lines.parse_original(lines[row]))
                 ):
                     safe = self._values.redact(dict(zip(*parsed[1:], strict=True)), counts)
                     done.texts[row] = encode_body(safe).decode()
@@ -218,7 +218,7 @@ class Pipeline:
         """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
         Raises OverBound.
         """
-        if original is not None and original.lstrip()[:1] == "{" and (parsed := lines.parse(original)):
+        if original is not None and original.lstrip()[:1] == "{" and (parsed := lines.parse_original(original)):
             safe: dict[str, Any] = self._values.redact(to_event(*parsed), {})
             return safe
         part.declined += lines.is_declined(text)

@@ -43,10 +43,13 @@ class StreamParser:
     OverBound.
     """
 
-    __slots__ = ("is_declined", "parse")
+    __slots__ = ("is_declined", "parse", "parse_original")
 
-    def __init__(self, parse: Parse, is_declined: Callable[[str], bool]) -> None:
+    def __init__(self, parse: Parse, parse_original: Parse, is_declined: Callable[[str], bool]) -> None:
         self.parse = parse
+        #: For a JSON line that is not redacted yet, because a mask broke it. Nothing in it is opened: its values are redacted
+        #: one by one, and a message keeps the context that a detector may need only while it is whole.
+        self.parse_original = parse_original
         #: Tells whether a line that no parser took should have been taken by one.
         self.is_declined = is_declined
 
@@ -75,13 +78,13 @@ class LineParser:
             "winxml": lambda line: _from("winxml", parse_winxml(line)),
             "kv": self._key_value,
             "prefixed": lambda line: _from("prefixed", parse_prefixed(line)),
-            "text": lambda _: None,
+            "text": _nothing,
         }
         self._streams: dict[tuple[tuple[str, str], ...], StreamParser] = {}
         self._by_program: dict[tuple[str, str | None], StreamParser] = {}
         whole = self._parser(self._default, None)
         #: For lines whose labels are not known.
-        self.parse, self.is_declined = whole.parse, whole.is_declined
+        self.parse, self.parse_original = whole.parse, whole.parse_original
 
     def stream(self, labels: Mapping[str, str]) -> StreamParser:
         """Return what parses the lines of a stream; its labels choose a rule, and tell the program of bare messages."""
@@ -98,11 +101,12 @@ class LineParser:
         known = self._by_program.get((wanted, program))
         if known is None:
             if wanted != "auto":
-                known = StreamParser(self._forced[wanted], lambda _: wanted != "text")
+                original = self._plain_json if wanted == "json" else _nothing
+                known = StreamParser(self._forced[wanted], original, lambda _: wanted != "text")
             elif program is None:
-                known = StreamParser(self._auto, _shows_json)
+                known = StreamParser(self._auto, self._plain_json, _shows_json)
             else:
-                known = StreamParser(lambda line: self._of_program(program, line), _shows_json)
+                known = StreamParser(lambda line: self._of_program(program, line), self._plain_json, _shows_json)
             self._by_program[wanted, program] = known
         return known
 
@@ -136,6 +140,9 @@ class LineParser:
             if inner is not None:
                 return merge((source, keys, values), keys[at], inner)
         return "json", keys, values
+
+    def _plain_json(self, line: str) -> Sourced | None:
+        return self._json(line, 0)
 
     def _pairs(self, line: str) -> Sourced | None:
         """Parse a line that begins with a pair."""
@@ -235,6 +242,10 @@ class _MessageAt(dict[Keys, int]):
             self.clear()
         at = self[keys] = next((keys.index(name) for name in _MESSAGE_KEYS if name in keys), -1)
         return at
+
+
+def _nothing(_: str) -> Sourced | None:
+    return None
 
 
 def _shows_json(line: str) -> bool:
