@@ -34,7 +34,7 @@ from exporter.pipeline.encode import encode_body, members
 from exporter.pipeline.guard import ExitGuard
 from exporter.pipeline.normalise import Mapper, Normaliser
 from exporter.pipeline.parse import OverBound
-from exporter.pipeline.parse.lines import LineParser
+from exporter.pipeline.parse.lines import LineParser, StreamParser
 from exporter.pipeline.redact.actions import Tokens
 from exporter.pipeline.redact.engine import Redactor, sample_findings
 from exporter.pipeline.redact.fields import EventDropped, FieldPolicy
@@ -181,7 +181,7 @@ class Pipeline:
                 if (
                     lines[row][:1] == "{"
                     and self._lines.parse(done.texts[row]) is None
-                    and (parsed := self._lines.parse(lines[row]))
+                    and (parsed := self._lines.parse_original(lines[row]))
                 ):
                     safe = self._values.redact(dict(zip(*parsed[1:], strict=True)), counts)
                     done.texts[row] = encode_body(safe).decode()
@@ -242,7 +242,8 @@ class Pipeline:
         before = common + shared.encoded
         plain = before + b'"loki.structured_metadata":{},'
         extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
-        to_event, parse = self._normaliser.mapper(shared.claimed), self._lines.parse
+        to_event, lines = self._normaliser.mapper(shared.claimed), self._lines.stream(stream.labels)
+        parse = lines.parse
         is_kept = self._settings.original == "always"
         base, hit = len(part.ids), part.hit
         members_of = [plain] * len(texts)
@@ -253,7 +254,9 @@ class Pipeline:
                 if parsed is not None:
                     event = to_event(*parsed)
                 else:
-                    event = self._unparsed(text, to_event, part, stream.lines[index] if hit[base + index] else None)
+                    event = self._unparsed(
+                        text, to_event, lines, part, stream.lines[index] if hit[base + index] else None
+                    )
             except OverBound:
                 event = self._over_bound(text)
             except EventDropped:
@@ -296,17 +299,19 @@ class Pipeline:
             except EventDropped:
                 part.dropped.add(base + index)
 
-    def _unparsed(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
+    def _unparsed(
+        self, text: str, to_event: Mapper, lines: StreamParser, part: _Part, original: str | None
+    ) -> dict[str, Any]:
         """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
         Raises OverBound, EventDropped.
         """
-        if original is not None and original.lstrip()[:1] == "{" and (parsed := self._lines.parse(original)):
+        if original is not None and original.lstrip()[:1] == "{" and (parsed := lines.parse_original(original)):
             found: dict[str, int] = {}
             safe: dict[str, Any] = self._values.redact(to_event(*parsed), found)
             if not self._dropping.isdisjoint(found):
                 raise EventDropped
             return safe
-        part.declined += self._lines.is_declined(text)
+        part.declined += lines.is_declined(text)
         return {"kind": "log", "message": text}
 
     def _over_bound(self, text: str) -> dict[str, Any]:

@@ -192,6 +192,23 @@ class KafkaBus(Model):
 BusSettings = Annotated[SqliteBus | KafkaBus, Field(discriminator="kind")]
 
 
+#: Line formats (``exporter.pipeline.parse``). ``auto``: as each line shows; ``text``: none.
+LineFormat = Literal[
+    "auto", "json", "logfmt", "access", "syslog", "cef", "leef", "cri", "klog", "auditd", "winxml", "kv", "prefixed", "text"
+]  # fmt: skip
+
+
+class FormatRule(Model):
+    """The format of some of a tenant's streams."""
+
+    labels: Mapping[str, str] = Field(
+        min_length=1,
+        description="Labels that a stream must have; * and ? stand for any characters, an absent label is empty.",
+        examples=[{"app": "firewall-*"}],
+    )
+    format: LineFormat = Field(description="Their line format.")
+
+
 class TenantSettings(Model):
     """One Loki org id (or, with ``org_id``, a named view of one)."""
 
@@ -223,7 +240,10 @@ class TenantSettings(Model):
     targets: tuple[str, ...] = Field(
         default=(), description="Names of targets that get this tenant's events; empty: the bus only."
     )
-    format: Literal["auto", "json", "logfmt", "text"] = Field(default="auto", description="Forces a line format.")
+    format: LineFormat | tuple[FormatRule, ...] = Field(
+        default="auto",
+        description="Forces a line format, or rules of which the first that fits a stream's labels holds; auto for the rest.",
+    )
     fields: Mapping[str, str] = Field(
         default_factory=dict,
         description="Your own mapping: key of a line (dots for nesting) to canonical name; it wins over the tables.",
