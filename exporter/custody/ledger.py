@@ -8,7 +8,7 @@ the same transaction as the events it speaks of.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,11 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines)."""
+    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines).
+
+    Every entry that was read is accounted for: ``entries_in`` = ``events_out`` + ``held`` + all of ``filtered`` (by the name
+    of the filter that took events out). ``policy_id`` names the policy document that all this was done by.
+    """
 
     tenant: str
     pass_name: str
@@ -29,6 +33,7 @@ class LedgerEntry:
     entries_in: int
     events_out: int
     held: int
+    filtered: Mapping[str, int]
     loki_count: int
     fingerprint: str
     policy_id: str

@@ -88,6 +88,7 @@ class LiveCheckpoint:
     events: int = 0
     late: int = 0
     held: int = 0
+    filtered: int = 0  # taken out by the tenant's filters
     troubles: tuple[Trouble, ...] = ()
     worker: str = ""
     written_ns: int = 0
@@ -106,6 +107,7 @@ class LiveCheckpoint:
                 "events": self.events,
                 "late": self.late,
                 "held": self.held,
+                "filtered": self.filtered,
                 "troubles": [[t.state, t.start_ns, t.end_ns, t.reason, t.count] for t in self.troubles],
                 "worker": self.worker,
                 "written_ns": self.written_ns,

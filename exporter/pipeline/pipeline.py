@@ -6,7 +6,7 @@ Order, and why:
    anything takes a line apart, at memory speed, and nothing unredacted can leak out of a parser.
 2. Parse the redacted line. A mask is plain text to every format. Where a mask broke a JSON line (it replaced a bare number,
    or an escape stood before it) the original is parsed instead and each value redacted by itself.
-3. Map to canonical names, encode.
+3. Map to canonical names, filter, encode. A stream that is dropped by its labels is left out before the first step.
 4. Exit scan: every byte that came from data is scanned once more as it leaves. A hit sends the event through the
    redaction of single values; if something is found still, the event is held back.
 
@@ -16,7 +16,6 @@ Any exception on the way holds back the one event that caused it, never its neig
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -30,9 +29,11 @@ from exporter.domain.events import EncodedBatch, encode_head
 from exporter.errors import ConfigurationError, Finding, RedactionFailed
 from exporter.ops.metrics import EXIT_SCAN_HITS
 from exporter.pipeline.encode import encode_body, members
+from exporter.pipeline.filters import Filters, compile_filters
 from exporter.pipeline.normalise import Mapper, Normaliser
 from exporter.pipeline.parse import OverBound
 from exporter.pipeline.parse.lines import LineParser
+from exporter.pipeline.policy import policy_document, policy_id_of
 from exporter.pipeline.redact.engine import Redactor, sample_findings
 from exporter.pipeline.redact.rules import load_rules
 from exporter.pipeline.redact.values import ValueRedactor
@@ -57,6 +58,22 @@ class _Part:
     hit: list[bool] = field(default_factory=list)
     declined: int = 0
     redactions: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict)
+    out: list[int] = field(default_factory=list)  # rows that a filter took out
+
+    def count_filtered(self, name: str, number: int = 1) -> None:
+        self.filtered[name] = self.filtered.get(name, 0) + number
+
+    def drop_filtered(self) -> None:
+        """Drop the events that a filter took out from the columns; before the exit scan, which need not see them."""
+        if not self.out:
+            return
+        is_in = [True] * len(self.bodies)
+        for row in self.out:
+            is_in[row] = False
+        columns: tuple[list[Any], ...] = (self.keys, self.ids, self.times_ns, self.shared, self.bodies, self.hit)
+        for column in columns:
+            column[:] = compress(column, is_in)
 
     def drop_held(self, held_ids: list[bytes]) -> None:
         """Drop the events that are held back from the columns, adding their ids to ``held_ids``."""
@@ -77,19 +94,27 @@ class Pipeline:
         tenant: str,
         settings: TenantSettings,
         redactor: Redactor,
-        policy_id: str,
+        filters: Filters | None,
+        pack_digest: str,
         identity_key: bytes,
         clock: Clock,
     ) -> None:
         self.tenant = tenant
-        self.policy_id = policy_id
         self._settings = settings
+        self._filters = filters
+        self._pack_digest = pack_digest
         self._redactor = redactor
         self._clock = clock
         self._values = ValueRedactor(redactor)
         self._streams = StreamCache(tenant, identity_key, self._values)
         self._normaliser = Normaliser()
         self._lines = LineParser(settings.format)
+        self.policy, self.policy_id = self._describe_policy()
+
+    def _describe_policy(self) -> tuple[dict[str, Any], str]:
+        digests = self._filters.table_digests if self._filters is not None else {}
+        policy = policy_document(self._settings, REDACTION_VERSION, self._pack_digest, digests)
+        return policy, policy_id_of(policy)
 
     def process(self, batch: EntryBatch) -> EncodedBatch:
         """Return the events of a batch, in order. Never raises for bad data: an event that cannot be redacted safely is
@@ -104,6 +129,8 @@ class Pipeline:
                 gc.enable()
 
     def _process_batch(self, batch: EntryBatch) -> EncodedBatch:
+        if self._filters is not None and self._filters.refresh(self._clock.monotonic()):
+            self.policy, self.policy_id = self._describe_policy()
         out = EncodedBatch(self.tenant, self.policy_id)
         common = members(
             {
@@ -114,7 +141,7 @@ class Pipeline:
                 "observed_time": self._clock.now_ns(),
             }
         )
-        totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
+        totals = {"in": batch.count, "out": 0, "held": 0, "filtered": 0, "parse_declined": 0, "redacted": 0}
         for part in self._parts([s for s in batch.streams if len(s)], common):
             part.drop_held(out.held_ids)
             out.keys += part.keys
@@ -126,9 +153,11 @@ class Pipeline:
             ]
             totals["parse_declined"] += part.declined
             totals["redacted"] += sum(part.hit)
-            for name, number in part.redactions.items():
-                out.redactions[name] = out.redactions.get(name, 0) + number
+            for total, counts in ((out.redactions, part.redactions), (out.filtered, part.filtered)):
+                for name, number in counts.items():
+                    total[name] = total.get(name, 0) + number
         totals["out"], totals["held"] = len(out.values), len(out.held_ids)
+        totals["filtered"] = sum(out.filtered.values())
         out.counts = totals
         return out
 
@@ -163,18 +192,33 @@ class Pipeline:
 
     def _process(self, streams: list[StreamEntries], common: bytes) -> _Part:
         part = _Part()
+        shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
+        if self._filters is not None:
+            streams, shares = self._without_dropped(self._filters, streams, shares, part)
         lines = [line for stream in streams for line in stream.lines]
         done = self._redactor.redact(lines, part.redactions)
         part.hit = [False] * len(lines)
         for row in done.changed:
             part.hit[row] = True
-        shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
         row = 0
         for stream, shared in zip(streams, shares, strict=True):
             self._stream(stream, shared, done.texts[row : row + len(stream)], common, part)
             row += len(stream)
+        part.drop_filtered()
         self._exit_scan(part)
         return part
+
+    def _without_dropped(
+        self, filters: Filters, streams: list[StreamEntries], shares: list[StreamParts], part: _Part
+    ) -> tuple[list[StreamEntries], list[StreamParts]]:
+        """Leave out the streams whose labels alone have them dropped: their lines cost nothing."""
+        left = []
+        for stream, shared in zip(streams, shares, strict=True):
+            if (name := filters.for_stream(shared.key, shared.view).dropped_by) is not None:
+                part.count_filtered(name, len(stream))
+            else:
+                left.append((stream, shared))
+        return [stream for stream, _ in left], [shared for _, shared in left]
 
     def _stream(self, stream: StreamEntries, shared: StreamParts, texts: list[str], common: bytes, part: _Part) -> None:
         """Add the events of one stream; ``texts`` are its lines after redaction."""
@@ -183,6 +227,7 @@ class Pipeline:
         extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
         to_event, parse = self._normaliser.mapper(shared.claimed), self._lines.parse
         is_kept = self._settings.original == "always"
+        judge = self._filters.for_stream(shared.key, shared.view).judge if self._filters is not None else None
         base, hit = len(part.ids), part.hit
         members_of = [plain] * len(texts)
         for index, text in enumerate(texts):
@@ -201,7 +246,15 @@ class Pipeline:
                 hit[base + index] |= extra.redacted
                 if extra.fields:
                     _add_metadata(event, extra.fields, shared.claimed)
-            part.bodies.append(encode_body(event))
+            if (
+                judge is not None
+                and (name := judge(event, stream.event_ids[index], stream.times_ns[index])) is not None
+            ):
+                part.count_filtered(name)
+                part.out.append(base + index)
+                part.bodies.append(b"")
+            else:
+                part.bodies.append(encode_body(event))
         part.ids += stream.event_ids
         part.times_ns += stream.times_ns
         part.shared += members_of
@@ -281,6 +334,8 @@ def _halves(streams: list[StreamEntries]) -> tuple[list[StreamEntries], list[Str
     return part(0, middle), part(middle, len(stream))
 
 
+#: Tells whether packs replace addresses (RFC 5737: stands for nobody's).
+_ADDRESS = "source.ip=192.0.2.7"
 #: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.
 _COMPILED: dict[str, Redactor] = {}
 
@@ -309,5 +364,8 @@ def compile_pipeline(
     if findings or redactor is None:
         raise ConfigurationError(findings)
     _COMPILED[digest] = redactor
-    policy = hashlib.blake2b(f"{REDACTION_VERSION}:{digest}".encode(), digest_size=8).hexdigest()
-    return Pipeline(tenant, settings, redactor, policy, identity_key, clock or SystemClock())
+    hides_addresses = bool(redactor.redact([_ADDRESS], {}).changed)
+    filters = compile_filters(tenant, settings.filters, findings, hides_addresses=hides_addresses)
+    if findings:
+        raise ConfigurationError(findings)
+    return Pipeline(tenant, settings, redactor, filters, digest, identity_key, clock or SystemClock())

@@ -12,6 +12,7 @@ import orjson
 
 from exporter.domain.ids import StreamHasher
 from exporter.pipeline.encode import members
+from exporter.pipeline.filters import StreamView
 from exporter.pipeline.normalise import label_fields
 from exporter.pipeline.redact.values import ValueRedactor
 
@@ -22,12 +23,15 @@ MAX_CACHED = 8192
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamParts:
-    """A stream: its key on the bus, the members it adds to every event, and the canonical names these claim."""
+    """A stream: its key on the bus, the members it adds to every event, the canonical names these claim, and the same as
+    values for filters.
+    """
 
     key: bytes
     encoded: bytes
     claimed: frozenset[str]
     redacted: bool
+    view: StreamView
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -66,10 +70,11 @@ class StreamCache:
 
     def _stream(self, labels: Mapping[str, str], encoded: bytes, redacted: bool) -> StreamParts:
         stream_id = StreamHasher(self._tenant, labels, self._identity_key).stream_id
-        fields = label_fields(orjson.loads(encoded))
+        safe = orjson.loads(encoded)
+        fields = label_fields(safe)
         head = b'"loki.stream":"%b","loki.labels":%b,' % (stream_id.encode(), encoded)
         claimed = frozenset(fields)
-        return StreamParts(stream_id.encode(), head + members(fields), claimed, redacted)
+        return StreamParts(stream_id.encode(), head + members(fields), claimed, redacted, StreamView(safe, fields))
 
     def metadata(self, maps: Sequence[Mapping[str, str]], counts: dict[str, int]) -> list[MetadataParts]:
         """Return the parts of each entry's metadata, in order. Equal maps are redacted once (Loki's own

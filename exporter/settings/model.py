@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter.domain.secrets import Secret
+from exporter.settings.filters import Filter, PolicyTest
 
 #: Loki: letters, digits and these, at most 150 bytes (loki ``pkg/tenant``).
 TENANT_PATTERN = r"^[A-Za-z0-9!\-_.*'()]{1,150}$"
@@ -219,6 +220,12 @@ class TenantSettings(Model):
         default=(), description="Names of targets that get this tenant's events; empty: the bus only."
     )
     format: Literal["auto", "json", "logfmt", "text"] = Field(default="auto", description="Forces a line format.")
+    filters: tuple[Filter, ...] = Field(
+        default=(), max_length=100, description="Steps that every redacted event goes through, in order."
+    )
+    tests: tuple[PolicyTest, ...] = Field(
+        default=(), description="Examples with their outcome; the service does not start when one fails."
+    )
 
     @field_validator("start")
     @classmethod
