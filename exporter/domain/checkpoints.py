@@ -88,11 +88,11 @@ class LiveCheckpoint:
     events: int = 0
     late: int = 0
     held: int = 0
-    filtered: int = 0  # taken out by the tenant's filters
     troubles: tuple[Trouble, ...] = ()
     worker: str = ""
     written_ns: int = 0
     near_from_ns: int = 0  # from here to the frontier every exported id is in a near cell, and an absent cell is empty
+    filtered: int = 0  # taken out by the tenant's filters; not among ``events``
 
     def encode(self) -> bytes:
         return orjson.dumps(
