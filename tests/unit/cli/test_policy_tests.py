@@ -6,9 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from typer.testing import CliRunner
-
-from exporter.cli.app import app
+from tests.support.cli import invoke
 
 DOC = Path(__file__).parents[3] / "docs" / "filters.md"
 
@@ -23,22 +21,22 @@ def example(tmp_path: Path, old: str = "", new: str = "") -> Path:
 
 def test_the_documented_example_passes_its_tests(tmp_path: Path) -> None:
     file = example(tmp_path)
-    done = CliRunner().invoke(app, ["policy", "test", "-c", str(file), "--json"])
+    done = invoke("policy", "test", "-c", file, "--json")
     answer = json.loads(done.stdout)
     assert (done.exit_code, answer["ok"], len(answer["tests"])) == (0, True, 2)
     assert re.fullmatch("[0-9a-f]{16}", answer["policies"]["acme"])
-    assert CliRunner().invoke(app, ["check", "-c", str(file)]).exit_code == 0
+    assert invoke("check", "-c", file).exit_code == 0
 
 
 def test_a_failing_test_fails_and_shows_no_line(tmp_path: Path) -> None:
     file = example(tmp_path, "outcome: dropped", "outcome: kept")
-    done = CliRunner().invoke(app, ["policy", "test", "-c", str(file), "--tenant", "acme"])
+    done = invoke("policy", "test", "-c", file, "--tenant", "acme")
     assert done.exit_code == 1
     assert "the event is dropped by probes, expected kept" in done.stdout
     assert "made-up-value" not in done.output
-    assert CliRunner().invoke(app, ["check", "-c", str(file)]).exit_code == 2
+    assert invoke("check", "-c", file).exit_code == 2
 
 
 def test_an_unknown_tenant_is_a_fault_of_usage(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["policy", "test", "-c", str(example(tmp_path)), "--tenant", "acmee"])
+    done = invoke("policy", "test", "-c", example(tmp_path), "--tenant", "acmee")
     assert done.exit_code == 2
