@@ -34,6 +34,8 @@ from exporter.ops import metrics
 from exporter.ops.budget import ByteBudget
 from exporter.ops.log import describe, trust_error_text
 from exporter.pipeline import Pipeline, compile_pipeline
+from exporter.pipeline.checks import failed_findings, run_tests
+from exporter.pipeline.policy import keep_policy
 from exporter.pipeline.redact.policy import uses_pseudonyms
 from exporter.pseudonyms.open import open_vaults
 from exporter.settings.load import load_settings
@@ -67,8 +69,10 @@ def identity_key(settings: Settings) -> bytes:
     return secret.reveal().encode()[:64] if secret is not None else b""
 
 
-def compile_pipelines(settings: Settings, tenants: Sequence[str] | None = None) -> dict[str, Pipeline]:
-    """Compile every tenant's pipeline. Raises ConfigurationError with the findings of all of them."""
+def compile_pipelines(
+    settings: Settings, tenants: Sequence[str] | None = None, *, run_own_tests: bool = True
+) -> dict[str, Pipeline]:
+    """Compile every tenant's pipeline and run the tenant's own tests. Raises ConfigurationError with the findings of all of them."""
     pipelines: dict[str, Pipeline] = {}
     findings: list[Finding] = []
     key = identity_key(settings)
@@ -77,6 +81,8 @@ def compile_pipelines(settings: Settings, tenants: Sequence[str] | None = None) 
             needed = [name] if uses_pseudonyms(settings.tenants[name].policy) else []
             vault = open_vaults(settings, needed).get(name)
             pipelines[name] = compile_pipeline(name, settings.tenants[name], identity_key=key, tokens=vault)
+            if run_own_tests:
+                findings.extend(failed_findings(run_tests(pipelines[name], settings.tenants[name].tests)))
         except ConfigurationError as error:
             findings.extend(error.findings)
     if findings:
@@ -133,6 +139,8 @@ class ReaderRole:
         """Run until ``stop``; then commit what is read and leave within the drain deadline."""
         settings = self._settings
         pipelines = await asyncio.to_thread(compile_pipelines, settings)
+        for pipeline in pipelines.values():
+            await asyncio.to_thread(_keep_policy, pipeline, settings)
         try:
             await self._run_with(pipelines, stop)
         finally:
@@ -213,6 +221,14 @@ class ReaderRole:
         if tasks:
             await asyncio.gather(*(_within(t, self._settings.service.drain_deadline_seconds) for t in tasks))
         self._workers.clear()
+
+
+def _keep_policy(pipeline: Pipeline, settings: Settings) -> None:
+    """Write down what the tenant's ``policy.id`` means. Without it the service works; so a full disk is only reported."""
+    try:
+        keep_policy(pipeline.policy, settings.service.state_dir / "policies")
+    except OSError as error:
+        log.warning("policy_not_kept", tenant=pipeline.tenant, policy=pipeline.policy_id, **describe(error))
 
 
 async def _within(task: asyncio.Task[None], seconds: float) -> None:

@@ -91,6 +91,7 @@ async def _run_reader(
             "events": live.events,
             "late": live.late,
             "held": live.held,
+            "filtered": live.filtered,
             "troubles": len(live.troubles),
             "done": done or changed.get(live.tenant, {}).get("done", False),
         }

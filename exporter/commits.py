@@ -85,10 +85,10 @@ def account(item: Item) -> None:
         metrics.EVENT_BYTES.labels(tenant).inc(encoded.size_bytes)
     if encoded.held_ids:
         metrics.EVENTS.labels(tenant, "held").inc(len(encoded.held_ids))
-    if dropped := encoded.counts.get("dropped", 0):
-        metrics.EVENTS.labels(tenant, "dropped").inc(dropped)
     if declined := encoded.counts.get("parse_declined", 0):
         metrics.PARSE_DECLINED.labels(tenant).inc(declined)
+    for name, number in encoded.filtered.items():
+        metrics.FILTERED.labels(tenant, name).inc(number)
     for rule, number in encoded.redactions.items():
         metrics.REDACTIONS.labels(tenant, rule).inc(number)
 
@@ -121,6 +121,7 @@ def _advance(before: LiveCheckpoint | None, item: Item, worker: str, now_ns: int
         events=(before.events if before else 0) + len(encoded.values),
         late=(before.late if before else 0) + (len(encoded.values) if item.late else 0),
         held=(before.held if before else 0) + len(encoded.held_ids),
+        filtered=(before.filtered if before else 0) + sum(encoded.filtered.values()),
         troubles=troubles[-MAX_TROUBLES:],
         worker=worker,
         written_ns=now_ns,
@@ -138,10 +139,10 @@ def _append_entry(entries: list[LedgerEntry], item: Item) -> None:
         entries_in=item.entries_in,
         events_out=len(encoded.values),
         held=len(encoded.held_ids),
+        filtered=encoded.filtered,
         loki_count=unit.loki_count,
         fingerprint=f"{unit.fingerprint:032x}",
         policy_id=encoded.policy_id,
-        dropped=encoded.counts.get("dropped", 0),
     )
     if entries and not item.entries_in:
         last = entries[-1]

@@ -53,6 +53,7 @@ def selector_findings(settings: Settings) -> Iterator[Finding]:
 def policy_findings(settings: Settings) -> Iterator[Finding]:
     """Compile every tenant's pipeline and run the tests of its packs."""
     from exporter.pipeline import compile_pipeline  # noqa: PLC0415
+    from exporter.pipeline.checks import failed_findings, run_tests  # noqa: PLC0415
     from exporter.pipeline.redact.policy import uses_pseudonyms  # noqa: PLC0415
     from exporter.pseudonyms.keys import master_keys  # noqa: PLC0415
 
@@ -68,6 +69,7 @@ def policy_findings(settings: Settings) -> Iterator[Finding]:
         identity_key = b""  # reported by the loader
     for name, tenant in settings.tenants.items():
         try:
-            compile_pipeline(name, tenant, identity_key=identity_key)
+            pipeline = compile_pipeline(name, tenant, identity_key=identity_key)
+            yield from failed_findings(run_tests(pipeline, tenant.tests))
         except ConfigurationError as error:
             yield from error.findings

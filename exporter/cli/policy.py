@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from exporter.cli.config import ConfigOption, read_settings
+from exporter.cli.config import ConfigOption, JsonOption, read_settings
 from exporter.cli.failures import FAILED
-from exporter.cli.output import print_error
+from exporter.cli.output import print_error, print_json
 
 if TYPE_CHECKING:
     from exporter.pseudonyms.vault import Vault
+    from exporter.settings.model import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Try a redaction policy.")
+app = typer.Typer(no_args_is_help=True, help="Try and test policies.")
 
 #: What stands in the output for a line that could not be redacted safely.
 WITHHELD = b"[line withheld: it could not be redacted]"
@@ -26,11 +27,6 @@ CHUNK_BYTES = 262_144
 Redact = Callable[[Sequence[str]], list[str]]
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `policy` a group although it has one command so far."""
-
-
 @app.command("try")
 def try_(
     config: ConfigOption,
@@ -38,11 +34,7 @@ def try_(
 ) -> None:
     """Redact standard input, one line out for each line in. Pseudonyms are those of this trial, not of the service."""
     settings = read_settings(config, policies=False)
-    if tenant not in settings.tenants:
-        from exporter.settings.findings import nearest  # noqa: PLC0415
-
-        message = f"there is no tenant named {tenant}. {nearest(tenant, settings.tenants)}"
-        raise typer.BadParameter(message, param_hint="--tenant")
+    _require_tenant(settings, tenant)
     from exporter.pipeline import compile_pipeline  # noqa: PLC0415 - loads the scan engine
 
     pipeline = compile_pipeline(tenant, settings.tenants[tenant], tokens=_tokens_of_a_trial(tenant))
@@ -59,6 +51,46 @@ def _tokens_of_a_trial(tenant: str) -> Vault:
     from exporter.pseudonyms.vault import Vault  # noqa: PLC0415
 
     return Vault(SqliteSaltStore(None), Sealer([os.urandom(32)], tenant), "month")
+
+
+@app.command("test")
+def run_own_tests(
+    config: ConfigOption,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the tests of the policies: the samples of their packs and the tenants' own `tests`.
+
+    Exit code 1: a test failed; 2: the configuration is wrong, or a sample of a pack fails.
+    """
+    settings = read_settings(config, policies=False)
+    if tenant is not None:
+        _require_tenant(settings, tenant)
+    from exporter.app import compile_pipelines  # noqa: PLC0415 - loads the scan engine
+    from exporter.pipeline.checks import run_tests  # noqa: PLC0415
+
+    names = list(settings.tenants) if tenant is None else [tenant]
+    pipelines = compile_pipelines(settings, names, run_own_tests=False)
+    verdicts = [v for name in names for v in run_tests(pipelines[name], settings.tenants[name].tests)]
+    failed = sum(bool(v.faults) for v in verdicts)
+    if as_json:
+        print_json({"ok": not failed, "policies": {n: p.policy_id for n, p in pipelines.items()}, "tests": verdicts})
+    else:
+        for verdict in verdicts:
+            print(f"{verdict.tenant}  {'FAILED' if verdict.faults else 'ok'}  {verdict.name}")
+            for fault in verdict.faults:
+                print(f"    {fault}")
+        print(f"{len(verdicts)} test(s), {failed} failed; the samples of all packs hold")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _require_tenant(settings: Settings, tenant: str) -> None:
+    if tenant not in settings.tenants:
+        from exporter.settings.findings import nearest  # noqa: PLC0415
+
+        message = f"there is no tenant named {tenant}. {nearest(tenant, settings.tenants)}"
+        raise typer.BadParameter(message, param_hint="--tenant")
 
 
 def redact_stream(redact: Redact, source: BinaryIO, sink: BinaryIO) -> int:

@@ -82,6 +82,7 @@ def _tenant(live: LiveCheckpoint | None, now_ns: int) -> dict[str, Any]:
         "events": live.events,
         "late": live.late,
         "held": live.held,
+        "filtered": live.filtered,
         **{
             f"{state}_windows": [_window(t) for t in live.troubles if t.state == state]
             for state in ("held", "suspect", "blocked")

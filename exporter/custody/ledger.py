@@ -8,7 +8,7 @@ the same transaction as the events it speaks of.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,8 +20,10 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines). ``dropped``: by the
-    tenant's policy. What came in is what went out, was held, or was dropped.
+    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines).
+
+    Every entry that was read is accounted for: ``entries_in`` = ``events_out`` + ``held`` + all of ``filtered`` (by the name
+    of the filter that took events out). ``policy_id`` names the policy document that all this was done by.
     """
 
     tenant: str
@@ -31,10 +33,10 @@ class LedgerEntry:
     entries_in: int
     events_out: int
     held: int
+    filtered: Mapping[str, int]
     loki_count: int
     fingerprint: str
     policy_id: str
-    dropped: int = 0
 
 
 def _digest(body: bytes) -> str:

@@ -92,6 +92,7 @@ class LiveCheckpoint:
     worker: str = ""
     written_ns: int = 0
     near_from_ns: int = 0  # from here to the frontier every exported id is in a near cell, and an absent cell is empty
+    filtered: int = 0  # taken out by the tenant's filters; not among ``events``
 
     def encode(self) -> bytes:
         return orjson.dumps(
@@ -106,6 +107,7 @@ class LiveCheckpoint:
                 "events": self.events,
                 "late": self.late,
                 "held": self.held,
+                "filtered": self.filtered,
                 "troubles": [[t.state, t.start_ns, t.end_ns, t.reason, t.count] for t in self.troubles],
                 "worker": self.worker,
                 "written_ns": self.written_ns,

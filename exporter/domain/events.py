@@ -48,8 +48,10 @@ class EncodedBatch:
 
     ``keys[i]`` is the stream id (order within a stream is kept by the bus), ``values[i]`` the canonical event.
     ``held_ids`` name events that were held back because they could not be redacted safely (fail closed); they are in
-    Loki still. ``counts`` are accounting figures by outcome: ``in``, ``out``, ``held``, ``parse_declined``,
-    ``redacted`` (events with at least one hit), and where the policy drops events ``dropped``.
+    Loki still. ``filtered`` counts the events that did not leave by the
+    tenant's will, by the name of the filter that took them out, or ``policy``. ``counts`` are
+    accounting figures by outcome: ``in`` = ``out`` + ``held`` + ``filtered``; ``parse_declined``, ``redacted`` (events with
+    at least one hit).
     """
 
     tenant: str
@@ -59,6 +61,7 @@ class EncodedBatch:
     held_ids: list[bytes] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     redactions: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:

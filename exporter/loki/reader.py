@@ -169,7 +169,13 @@ class TenantReader:
         )
         if (old := self._earlier) is not None:
             fresh = replace(
-                fresh, sequence=old.sequence, events=old.events, late=old.late, held=old.held, troubles=old.troubles
+                fresh,
+                sequence=old.sequence,
+                events=old.events,
+                late=old.late,
+                held=old.held,
+                filtered=old.filtered,
+                troubles=old.troubles,
             )
         self._live = fresh
         self._near = NearCells(self._tenant, self._near_bytes, origin_ns)

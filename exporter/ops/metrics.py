@@ -53,7 +53,7 @@ TENANT_STOPPED = Gauge(
 # --- pipeline ---------------------------------------------------------------------------------------------------------
 EVENTS = Counter(
     "loki_siem_events_total",
-    "Events by outcome: out (on the bus), held (not safely redactable), dropped (by the policy).",
+    "Events by outcome: out (on the bus), held (not safely redactable).",
     ["tenant", "outcome"],
 )
 EVENT_BYTES = Counter("loki_siem_event_bytes_total", "Bytes of canonical events committed to the bus.", ["tenant"])
@@ -65,6 +65,16 @@ PSEUDONYMS_UNAVAILABLE = Gauge(
     multiprocess_mode="mostrecent",
 )
 PARSE_DECLINED = Counter("loki_siem_parse_declined_total", "Lines no parser took; they left as kind log.", ["tenant"])
+FILTERED = Counter(
+    "loki_siem_filtered_events_total",
+    "Events that a filter of the tenant took out, by the filter's name.",
+    ["tenant", "filter"],
+)
+LOOKUP_FAULTS = Counter(
+    "loki_siem_lookup_faults_total",
+    "A changed lookup file could not be used; the content before is in use still. Mend the file.",
+    ["tenant", "filter"],
+)
 EXIT_SCAN_HITS = Counter(
     "loki_siem_exit_scan_hits_total",
     "Encoded events in which the exit scan found something: a mapping fault; the event was held.",

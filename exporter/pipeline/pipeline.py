@@ -6,7 +6,7 @@ Order, and why:
    anything takes a line apart, at memory speed, and nothing unredacted can leak out of a parser.
 2. Parse the redacted line. A mask is plain text to every format. Where a mask broke a JSON line (it replaced a bare number,
    or an escape stood before it) the original is parsed instead and each value redacted by itself.
-3. Map to canonical names, encode.
+3. Map to canonical names, filter, encode. A stream that is dropped by its labels is left out before the first step.
 4. Exit scan: every byte that came from data is scanned once more as it leaves. A hit sends the event through the
    redaction of single values; if something is found still, the event is held back.
 
@@ -16,30 +16,30 @@ Any exception on the way holds back the one event that caused it, never its neig
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, compress
+from itertools import accumulate
 from typing import Any
 
-from exporter.domain.clock import SystemClock
+from exporter.domain.clock import Clock, SystemClock
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch, encode_head
-from exporter.errors import ConfigurationError, Finding, PseudonymsUnavailable, RedactionFailed
+from exporter.errors import PseudonymsUnavailable, RedactionFailed
 from exporter.ops.metrics import EXIT_SCAN_HITS
 from exporter.pipeline.encode import encode_body, members
+from exporter.pipeline.filters import Filters
 from exporter.pipeline.guard import ExitGuard
 from exporter.pipeline.normalise import Mapper, Normaliser
 from exporter.pipeline.parse import OverBound
 from exporter.pipeline.parse.lines import LineParser, StreamParser
+from exporter.pipeline.part import BY_POLICY, Part
+from exporter.pipeline.policy import policy_document, policy_id_of
 from exporter.pipeline.redact.actions import Tokens
-from exporter.pipeline.redact.engine import Redactor, sample_findings
+from exporter.pipeline.redact.engine import Redactor
 from exporter.pipeline.redact.fields import EventDropped, FieldPolicy
-from exporter.pipeline.redact.policy import FieldActions, NoTokens, SampleTokens, compile_policy, outcome_findings
-from exporter.pipeline.redact.rules import load_rules
+from exporter.pipeline.redact.policy import FieldActions
 from exporter.pipeline.redact.values import ValueRedactor
 from exporter.pipeline.splitting import halves, until
 from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache, StreamParts
@@ -51,37 +51,6 @@ REDACTION_VERSION = 1
 _MESSAGE_CHARS = 4096
 
 
-@dataclass(slots=True, repr=False)
-class _Part:
-    """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back, or dropped by the
-    policy when its row is in ``dropped``.
-    """
-
-    keys: list[bytes] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
-    times_ns: list[int] = field(default_factory=list)
-    shared: list[bytes] = field(default_factory=list)  # members that many events have in common
-    bodies: list[bytes] = field(default_factory=list)
-    hit: list[bool] = field(default_factory=list)
-    dropped: set[int] = field(default_factory=set)
-    declined: int = 0
-    redactions: dict[str, int] = field(default_factory=dict)
-
-    def drop_held(self, held_ids: list[bytes]) -> None:
-        """Drop the events that do not leave from the columns, adding the ids of those held back to ``held_ids``."""
-        for row in self.dropped:
-            self.bodies[row] = b""
-        if all(self.bodies):
-            return
-        held_ids += [
-            event_id for row, event_id in enumerate(self.ids) if not self.bodies[row] and row not in self.dropped
-        ]
-        columns: tuple[list[Any], ...] = (self.keys, self.ids, self.times_ns, self.shared)
-        for column in columns:
-            column[:] = compress(column, self.bodies)
-        self.bodies = [body for body in self.bodies if body]
-
-
 class Pipeline:
     """See the module. Make it with :func:`compile_pipeline`. Used by one thread at a time."""
 
@@ -90,14 +59,18 @@ class Pipeline:
         tenant: str,
         settings: TenantSettings,
         redactor: Redactor,
-        policy_id: str,
+        filters: Filters | None,
+        digests: tuple[str, ...],
         identity_key: bytes,
         fields: FieldActions | None = None,
         tokens: Tokens | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.tenant = tenant
-        self.policy_id = policy_id
         self._settings = settings
+        self._filters = filters
+        self._digests = digests
+        self._clock = clock or SystemClock()
         self._redactor = redactor
         self._values = ValueRedactor(redactor)
         self._dropping = redactor.dropping
@@ -110,6 +83,12 @@ class Pipeline:
         self._normaliser = Normaliser(settings.fields, settings.tempo_url)
         self._streams = StreamCache(tenant, identity_key, self._values, self._normaliser, self._fields)
         self._lines = LineParser(settings.format)
+        self.policy, self.policy_id = self._describe_policy()
+
+    def _describe_policy(self) -> tuple[dict[str, Any], str]:
+        digests = self._filters.table_digests if self._filters is not None else {}
+        policy = policy_document(self._settings, REDACTION_VERSION, self._digests, digests)
+        return policy, policy_id_of(policy)
 
     @property
     def blocks(self) -> bool:
@@ -139,6 +118,8 @@ class Pipeline:
                 gc.enable()
 
     def _process_batch(self, batch: EntryBatch) -> EncodedBatch:
+        if self._filters is not None and self._filters.refresh(self._clock.monotonic()):
+            self.policy, self.policy_id = self._describe_policy()
         out = EncodedBatch(self.tenant, self.policy_id)
         common = members(
             {
@@ -148,10 +129,8 @@ class Pipeline:
                 "late": batch.late,
             }
         )
-        totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
-        dropped = 0
+        totals = {"in": batch.count, "out": 0, "held": 0, "filtered": 0, "parse_declined": 0, "redacted": 0}
         for part in self._all_parts([s for s in batch.streams if len(s)], common):
-            dropped += len(part.dropped)
             part.drop_held(out.held_ids)
             out.keys += part.keys
             out.values += [
@@ -162,11 +141,11 @@ class Pipeline:
             ]
             totals["parse_declined"] += part.declined
             totals["redacted"] += sum(part.hit)
-            for name, number in part.redactions.items():
-                out.redactions[name] = out.redactions.get(name, 0) + number
+            for total, counts in ((out.redactions, part.redactions), (out.filtered, part.filtered)):
+                for name, number in counts.items():
+                    total[name] = total.get(name, 0) + number
         totals["out"], totals["held"] = len(out.values), len(out.held_ids)
-        if dropped:
-            totals["dropped"] = dropped
+        totals["filtered"] = sum(out.filtered.values())
         out.counts = totals
         return out
 
@@ -175,7 +154,7 @@ class Pipeline:
         counts: dict[str, int] = {}
         try:
             if self._tokens is not None:
-                self._begin(self._tokens, SystemClock().now_ns())
+                self._begin(self._tokens, self._clock.now_ns())
             done = self._redactor.settled(lines, counts)
             for row in done.changed:
                 if (
@@ -189,7 +168,7 @@ class Pipeline:
             raise RedactionFailed(f"redaction failed ({type(error).__name__})") from None
         return done.texts
 
-    def _all_parts(self, streams: list[StreamEntries], common: bytes) -> Iterator[_Part]:
+    def _all_parts(self, streams: list[StreamEntries], common: bytes) -> Iterator[Part]:
         """Process entries, those of one epoch of pseudonyms together."""
         tokens = self._tokens
         while tokens is not None and streams:
@@ -207,7 +186,7 @@ class Pipeline:
             self._streams.clear()  # labels hold tokens, too
             self._stamp = stamp
 
-    def _parts(self, streams: list[StreamEntries], common: bytes) -> list[_Part]:
+    def _parts(self, streams: list[StreamEntries], common: bytes) -> list[Part]:
         """Process entries; where that fails, halve them until the one that fails is alone, and hold it."""
         if not streams:
             return []
@@ -218,18 +197,20 @@ class Pipeline:
         except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
             first, second = halves(streams)
             if not second:
-                return [_Part([b""], list(first[0].event_ids), [0], [b""], [b""], [False])]
+                return [Part([b""], list(first[0].event_ids), [0], [b""], [b""], [False])]
         return self._parts(first, common) + self._parts(second, common)
 
-    def _process(self, streams: list[StreamEntries], common: bytes) -> _Part:
-        part = _Part()
+    def _process(self, streams: list[StreamEntries], common: bytes) -> Part:
+        part = Part()
+        shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
+        if self._filters is not None:
+            streams, shares = self._without_dropped(self._filters, streams, shares, part)
         lines = [line for stream in streams for line in stream.lines]
         done = self._redactor.redact(lines, part.redactions)
         part.hit = [False] * len(lines)
         for row in done.changed:
             part.hit[row] = True
-        part.dropped.update(done.dropped)
-        shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
+        part.dropped.update(dict.fromkeys(done.dropped, BY_POLICY))
         row = 0
         for stream, shared in zip(streams, shares, strict=True):
             self._stream(stream, shared, done.texts[row : row + len(stream)], common, part)
@@ -237,7 +218,19 @@ class Pipeline:
         self._exit_scan(part)
         return part
 
-    def _stream(self, stream: StreamEntries, shared: StreamParts, texts: list[str], common: bytes, part: _Part) -> None:
+    def _without_dropped(
+        self, filters: Filters, streams: list[StreamEntries], shares: list[StreamParts], part: Part
+    ) -> tuple[list[StreamEntries], list[StreamParts]]:
+        """Leave out the streams whose labels alone have them dropped: their lines cost nothing."""
+        left = []
+        for stream, shared in zip(streams, shares, strict=True):
+            if (name := filters.for_stream(shared.key, shared.view).dropped_by) is not None:
+                part.count_filtered(name, len(stream))
+            else:
+                left.append((stream, shared))
+        return [stream for stream, _ in left], [shared for _, shared in left]
+
+    def _stream(self, stream: StreamEntries, shared: StreamParts, texts: list[str], common: bytes, part: Part) -> None:
         """Add the events of one stream; ``texts`` are its lines after redaction."""
         before = common + shared.encoded
         plain = before + b'"loki.structured_metadata":{},'
@@ -261,17 +254,16 @@ class Pipeline:
                 event = self._over_bound(text)
             except EventDropped:
                 event = {}
-                part.dropped.add(base + index)
+                part.dropped[base + index] = BY_POLICY
             if is_kept:
                 event["event.original"] = text
-            if extras is not None and (extra := extras[index]) is not NO_METADATA:
-                members_of[index] = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
-                hit[base + index] |= extra.redacted
-                if extra.fields:
-                    self._normaliser.add_metadata(event, extra.fields, shared.claimed)
             events.append(event)
+        if extras is not None:
+            self._add_metadata(extras, events, members_of, before, shared.claimed, part)
         if self._fields is not None:
             self._apply(self._fields, events, shared, extras, part)
+        if self._filters is not None:
+            self._filter(self._filters, stream, shared, events, part)
         part.bodies += map(encode_body, events)
         part.ids += stream.event_ids
         part.times_ns += stream.times_ns
@@ -280,13 +272,31 @@ class Pipeline:
         if shared.redacted:
             hit[base : base + len(texts)] = [True] * len(texts)
 
+    def _add_metadata(
+        self,
+        extras: list[MetadataParts],
+        events: list[dict[str, Any]],
+        members_of: list[bytes],
+        before: bytes,
+        claimed: frozenset[str],
+        part: Part,
+    ) -> None:
+        """Add structured metadata to the events of one stream, the next ones of the part."""
+        base, hit = len(part.ids), part.hit
+        for index, extra in enumerate(extras):
+            if extra is not NO_METADATA:
+                members_of[index] = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
+                hit[base + index] |= extra.redacted
+                if extra.fields:
+                    self._normaliser.add_metadata(events[index], extra.fields, claimed)
+
     def _apply(
         self,
         fields: FieldPolicy,
         events: list[dict[str, Any]],
         shared: StreamParts,
         extras: list[MetadataParts] | None,
-        part: _Part,
+        part: Part,
     ) -> None:
         """Apply the field policies to the events of one stream, the next ones of the part."""
         base = len(part.ids)
@@ -297,10 +307,22 @@ class Pipeline:
             try:
                 part.hit[base + index] |= fields.apply(event, plan, removed)
             except EventDropped:
-                part.dropped.add(base + index)
+                part.dropped[base + index] = BY_POLICY
+
+    @staticmethod
+    def _filter(
+        filters: Filters, stream: StreamEntries, shared: StreamParts, events: list[dict[str, Any]], part: Part
+    ) -> None:
+        """Run the filters over the events of one stream, the next ones of the part."""
+        judge, base = filters.for_stream(shared.key, shared.view).judge, len(part.ids)
+        if judge is None:
+            return
+        for row, (event, event_id, time_ns) in enumerate(zip(events, stream.event_ids, stream.times_ns, strict=True)):
+            if base + row not in part.dropped and (name := judge(event, event_id, time_ns)) is not None:
+                part.dropped[base + row] = name
 
     def _unparsed(
-        self, text: str, to_event: Mapper, lines: StreamParser, part: _Part, original: str | None
+        self, text: str, to_event: Mapper, lines: StreamParser, part: Part, original: str | None
     ) -> dict[str, Any]:
         """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
         Raises OverBound, EventDropped.
@@ -325,7 +347,7 @@ class Pipeline:
         """Return the exit scan of this tenant's rules, for targets that map events to a schema of their own."""
         return ExitGuard(self._redactor)
 
-    def _exit_scan(self, part: _Part) -> None:
+    def _exit_scan(self, part: Part) -> None:
         """Scan what leaves; mend the bodies in which anything is found, or empty them. Heads hold only what is ours; labels
         and metadata were scanned when they were encoded.
         """
@@ -344,7 +366,7 @@ class Pipeline:
                 mended = b""
                 EXIT_SCAN_HITS.labels(self.tenant).inc()
             if not self._dropping.isdisjoint(found):
-                part.dropped.add(index)
+                part.dropped[index] = BY_POLICY
             for name, number in found.items():
                 part.redactions[name] = part.redactions.get(name, 0) + number
             part.hit[index] = mended != bodies[index]
@@ -359,46 +381,3 @@ class Pipeline:
         decoded: dict[str, Any] = json.loads(body)  # not orjson: integers of any size stay exact
         safe = self._values.redact(decoded, counts)
         return body if safe == decoded else encode_body(safe)
-
-
-#: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.
-_COMPILED: dict[str, Redactor] = {}
-
-
-def compile_pipeline(
-    tenant: str,
-    settings: TenantSettings,
-    *,
-    identity_key: bytes = b"",
-    tokens: Tokens | None = None,
-) -> Pipeline:
-    """Compile a tenant's pipeline; called once at start and by ``check``.
-
-    ``identity_key`` is that of the event ids (it names the streams too). ``tokens`` makes pseudonyms; without it a policy that
-    needs them can be checked, but holds back every event that they are for. Raises ConfigurationError with every finding:
-    unknown packs, patterns that do not compile, samples that fail, policies that name what is not there.
-    """
-    path = f"tenants.{tenant}.redaction"
-    rules, digest, findings = load_rules(settings.redaction, path)
-    redactor = _COMPILED.get(digest)
-    if redactor is None and not findings:
-        try:
-            redactor = Redactor(rules)
-            findings = sample_findings(redactor, path)
-        except ValueError as error:
-            findings = [Finding(path, str(error), "Correct the scan pattern of the pack.")]
-    if findings or redactor is None:
-        raise ConfigurationError(findings)
-    _COMPILED[digest] = redactor
-    where = f"tenants.{tenant}.policy"
-    sample, findings = compile_policy(settings.policy, redactor.rules, SampleTokens(), where)
-    findings = findings or outcome_findings(redactor, sample, where)
-    if findings:
-        raise ConfigurationError(findings)
-    source = (tokens or NoTokens()) if sample.needs_tokens else None
-    policy, _ = compile_policy(settings.policy, redactor.rules, source or NoTokens(), where)
-    if policy.actions != tuple(rule.action for rule in redactor.rules):
-        redactor = redactor.acting(policy.actions, source.learn if source else None)
-    version = f"{REDACTION_VERSION}:{digest}" + (f":{policy.digest}" if policy.digest else "")
-    policy_id = hashlib.blake2b(version.encode(), digest_size=8).hexdigest()
-    return Pipeline(tenant, settings, redactor, policy_id, identity_key, policy.fields, source)

@@ -12,6 +12,7 @@ import orjson
 
 from exporter.domain.ids import StreamHasher
 from exporter.pipeline.encode import members
+from exporter.pipeline.filters import StreamView
 from exporter.pipeline.normalise import Normaliser
 from exporter.pipeline.redact.fields import FieldPolicy
 from exporter.pipeline.redact.values import ValueRedactor
@@ -23,7 +24,9 @@ MAX_CACHED = 8192
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamParts:
-    """A stream: its key on the bus, the members it adds to every event, and the canonical names these claim."""
+    """A stream: its key on the bus, the members it adds to every event, the canonical names these claim, and the same as
+    values for filters.
+    """
 
     key: bytes
     encoded: bytes
@@ -31,6 +34,7 @@ class StreamParts:
     redacted: bool
     #: What a field policy took from them, and what stands there now.
     removed: Mapping[str, str]
+    view: StreamView
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -87,7 +91,10 @@ class StreamCache:
         encoded, fields, removed = self._after_policy(encoded, "labels")
         head = b'"loki.stream":"%b","loki.labels":%b,' % (stream_id.encode(), encoded)
         claimed = frozenset(fields)
-        return StreamParts(stream_id.encode(), head + members(fields), claimed, redacted or bool(removed), removed)
+        view = StreamView(orjson.loads(encoded), fields)
+        return StreamParts(
+            stream_id.encode(), head + members(fields), claimed, redacted or bool(removed), removed, view
+        )
 
     def _after_policy(self, encoded: bytes, root: str) -> tuple[bytes, dict[str, Any], dict[str, str]]:
         """Return redacted labels or metadata after the field policies, encoded, what they tell, and what was taken."""

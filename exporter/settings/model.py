@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter.domain.secrets import Secret
+from exporter.settings.filters import Filter, PolicyTest
 from exporter.settings.policy import PolicySettings
 
 #: Loki: letters, digits and these, at most 150 bytes (loki ``pkg/tenant``).
@@ -254,6 +255,12 @@ class TenantSettings(Model):
         description="Address of a trace in Tempo or Grafana with {trace_id} in it; events with a trace id get trace.url.",
         pattern=r"^(https?://\S*\{trace_id\}\S*)?$",
         examples=["https://grafana.example.com/tempo/trace/{trace_id}"],
+    )
+    filters: tuple[Filter, ...] = Field(
+        default=(), max_length=100, description="Steps that every redacted event goes through, in order."
+    )
+    tests: tuple[PolicyTest, ...] = Field(
+        default=(), description="Examples with their outcome; the service does not start when one fails."
     )
 
     @field_validator("start")

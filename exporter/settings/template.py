@@ -86,7 +86,7 @@ def _section(model: type[BaseModel], given: Mapping[str, Any], indent: str, *, o
         switched_on = on and name in asked_for
         mark = "" if switched_on else "#"
         yield from _comment(field, indent)
-        if members_of(field.annotation):
+        if members_of(field.annotation) and not isinstance(field.default, tuple):  # a list stands as its empty default
             yield f"{indent}{mark}{name}:"
             yield from _choice(field, indent + "  ", on=switched_on)
         else:

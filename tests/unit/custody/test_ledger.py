@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from exporter.custody.ledger import GENESIS, LedgerEntry, build_record, decode_chain, encode_chain, verify_chain
 
-ENTRY = LedgerEntry("acme", "hot", 0, 1, 2, 2, 0, 2, "0" * 32, "p1")
+ENTRY = LedgerEntry("acme", "hot", 0, 1, 2, 2, 0, {}, 2, "0" * 32, "p1")
 
 
 def chain(length: int) -> list[bytes]:

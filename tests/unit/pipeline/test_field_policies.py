@@ -132,7 +132,7 @@ def test_an_allow_list_lets_nothing_else_out():
 def test_drop_event_by_field():
     pipeline = policy_pipeline({"fields": {"user.name": "drop_event", "labels.team": "drop_event"}})
     out = pipeline.process(batch_of(stream_of(["user=a1 x=1", "x=2 y=3", '{"user":"b"}'], {"team": "s"})))
-    assert (out.counts["out"], out.counts["dropped"], out.counts["held"]) == (1, 2, 0)
+    assert (out.counts["out"], out.filtered["policy"], out.counts["held"]) == (1, 2, 0)
     (event,) = events_of(out)
     assert event["loki.labels"] == {"team": "[redacted-labels-team]"}
 

@@ -74,7 +74,7 @@ def test_what_every_event_holds():
     assert [event_id_of(v) for v in out.values] == [i.hex() for i in stream.event_ids]
     assert [time_ns_of(v) for v in out.values] == stream.times_ns
     assert out.keys == [first["loki.stream"].encode()] * 2
-    assert out.counts == {"in": 2, "out": 2, "held": 0, "parse_declined": 0, "redacted": 0}
+    assert out.counts == {"in": 2, "out": 2, "held": 0, "filtered": 0, "parse_declined": 0, "redacted": 0}
 
 
 def test_order_is_kept_over_streams():
@@ -236,7 +236,7 @@ class Failing:
 
 
 def pipeline_with(redactor: Redactor) -> Pipeline:
-    return Pipeline(TENANT, settings_of(), redactor, "p", b"")
+    return Pipeline(TENANT, settings_of(), redactor, None, ("p",), b"")
 
 
 def shipped() -> Redactor:
@@ -253,7 +253,7 @@ def test_one_event_that_cannot_be_redacted_is_held_alone_and_order_is_kept():
     assert [event_id_of(v) for v in out.values] == [i.hex() for n, i in enumerate(first.event_ids) if n != 637] + [
         second.event_ids[0].hex()
     ]
-    assert out.counts == {"in": 1002, "out": 1000, "held": 2, "parse_declined": 0, "redacted": 0}
+    assert out.counts == {"in": 1002, "out": 1000, "held": 2, "filtered": 0, "parse_declined": 0, "redacted": 0}
     with pytest.raises(RedactionFailed) as caught:
         pipeline.redact_lines(["poison secret"])
     assert "poison" not in str(caught.value)

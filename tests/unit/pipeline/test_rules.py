@@ -87,7 +87,8 @@ def test_a_file_that_is_no_pack_is_a_finding(tmp_path: Path):
 
 
 def test_policy_id_follows_the_packs():
-    assert pipeline_of().policy_id == pipeline_of(data_class="security").policy_id
+    assert pipeline_of().policy_id == pipeline_of(targets=["soc"]).policy_id
+    assert pipeline_of().policy_id != pipeline_of(data_class="security").policy_id
     assert pipeline_of().policy_id != pipeline_of(redaction=["secrets", "eu-pii"]).policy_id
 
 
