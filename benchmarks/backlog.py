@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -87,7 +88,7 @@ def line(n: int) -> str:
     )
 
 
-def _answer(kind: str, result: list[dict[str, object]], **more: object) -> Response:
+def _answer(kind: str, result: Sequence[Mapping[str, object]], **more: object) -> Response:
     stats = {"ingester": {"totalLinesSent": 0}}
     return _json({"status": "success", "data": {"resultType": kind, "result": result, "stats": stats, **more}})
 
