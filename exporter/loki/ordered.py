@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from exporter.loki.proof import Job, Whole
+from exporter.loki.gathering import Whole
+from exporter.loki.proof import Job
 from exporter.ops.budget import ByteBudget
 
 #: Memory of an entry beside its text: a str, an int, an id, and their places in the columns (measured on CPython 3.11).

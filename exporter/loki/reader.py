@@ -19,13 +19,15 @@ from exporter.domain.windows import NS_PER_HOUR, NS_PER_MS, NS_PER_SECOND, Windo
 from exporter.errors import ExporterError, SplitWindow, TenantStopped
 from exporter.loki.client import LokiClient
 from exporter.loki.found import without
+from exporter.loki.gathering import Whole
 from exporter.loki.hours import Hours
 from exporter.loki.limits import TenantLimits
 from exporter.loki.near import NearCells, late_windows
 from exporter.loki.ordered import OrderedFetch, size_of
 from exporter.loki.pace import Pace
 from exporter.loki.patience import Patience
-from exporter.loki.proof import Job, Prover, Source, Whole
+from exporter.loki.proof import Job, Prover
+from exporter.loki.source import Source
 from exporter.loki.start import find_earliest, parse_start
 from exporter.loki.troubles import merged
 from exporter.ops import metrics

@@ -17,6 +17,8 @@ from exporter.sandbox.loki.params import Params, RangeParams
 from exporter.sandbox.loki.pieces import Piece
 from exporter.sandbox.loki.push import byte_length, decode_push
 from exporter.sandbox.loki.storage import Columns, Hidden, Stream, Tenant
+from exporter.sandbox.loki.tail import run_tail, tail_request
+from exporter.sandbox.websocket import INTERNAL_ERROR, WebSocket, upgraded
 
 if TYPE_CHECKING:
     from exporter.sandbox.loki.standin import StandInLoki
@@ -31,7 +33,11 @@ _INTERNAL_LABELS = {"__aggregated_metric__", "__pattern__"}
 
 def plain(status: int, text: str) -> Response:
     """Return an error as Loki writes it: plain text, no ``Retry-After``."""
-    return Response(status, text.encode() + b"\n", {"Content-Type": "text/plain; charset=utf-8"})
+    return Response(
+        status,
+        text.encode() + b"\n",
+        {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"},
+    )
 
 
 class Api:
@@ -47,6 +53,7 @@ class Api:
             f"{base}/push": (self._push, "push"),
             f"{base}/query_range": (self._query_range, "query_range"),
             f"{base}/query": (self._query, "query"),
+            f"{base}/tail": (self._tail, "tail"),
             f"{base}/series": (self._series, "series"),
             f"{base}/labels": (self._labels, "labels"),
             f"{base}/index/stats": (self._stats, "stats"),
@@ -143,7 +150,24 @@ class Api:
         )
         if fault.warning:
             document["warnings"] = [fault.warning]
-        return self._json(request, document)
+        body = encode.to_json(document)
+        if self._engine.mode == "separate" and len(body) > self._loki.limits.frontend_message_bytes:
+            return Response(close=True, delay_seconds=self._loki.limits.query_timeout_seconds)
+        return self._sent(request, body, _JSON)
+
+    def _tail(self, request: Request, tenant: str, _fault: Fault) -> Response:
+        now_ns, limits = self._loki.clock.now_ns(), self._loki.limits
+        asked, held = tail_request(request, now_ns), self._loki.tenant(tenant)
+
+        async def session(socket: WebSocket) -> None:
+            if len(held.tailers) >= limits.max_concurrent_tail_requests:
+                await socket.close(INTERNAL_ERROR, "max concurrent tail requests limit exceeded")
+                return
+            window = (asked.start_ns, now_ns)
+            history = self._engine.log(held, asked.query, window, asked.limit, forward=False, now_ns=now_ns)
+            await run_tail(socket, asked, held, history, limits, self._loki.clock)
+
+        return upgraded(request, session)
 
     def _matrix(
         self, held: Tenant, tenant: str, query: Query, params: RangeParams, fault: Fault, request: Request
@@ -267,6 +291,8 @@ class Api:
         now_ns = self._loki.clock.now_ns()
         text = params.text("query")
         query = parse(text)
+        if query.filters:
+            raise BadRequest(400, "only label matchers are supported")
         start, end = (t // NS_PER_SECOND * NS_PER_SECOND for t in params.window(now_ns))
         known = self._cache.stats(tenant, text, start, end) if not self._cache.is_fresh(end, now_ns) else None
         if known is None:

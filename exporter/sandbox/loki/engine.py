@@ -42,8 +42,9 @@ Mode = Literal["separate", "single"]
 class QueryError(Exception):
     """The query fails; Loki answers this status with this text."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, delay_seconds: float = 0.0) -> None:
         super().__init__(text)
+        self.delay_seconds = delay_seconds
         self.status = status
         self.text = text
 
@@ -159,11 +160,12 @@ class Engine:
         """
         pieces = first_entries(held, limit, self._turn, forward=forward)
         whole = 0 if lost else entries_before_overflow(pieces, forward, self._limits.ingester_message_bytes)
-        if whole is not None and not lost and self.mode == "single":
+        if whole is not None and not lost and (self.mode == "single" or self._limits.message_overflow == "fails"):
             size, most = "more bytes", self._limits.ingester_message_bytes
             raise QueryError(
                 500,
                 f"rpc error: code = ResourceExhausted desc = trying to send message larger than max ({size} vs. {most})",
+                self._limits.overflow_error_seconds,
             )
         if whole is not None:
             pieces = head(pieces, whole, forward=forward)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from exporter.sandbox.http import Request, Response
 from exporter.sandbox.loki.engine import Effects
 
-Kind = Literal["any", "push", "query_range", "query", "series", "labels", "stats", "limits", "ready"]
+Kind = Literal["any", "push", "query_range", "query", "tail", "series", "labels", "stats", "limits", "ready"]
 #: Texts of real answers, for faults that name only a status (reference: the table of errors of a reader's view of Loki).
 _TEXTS = {
     400: "parse error at line 1, col 1: syntax error",

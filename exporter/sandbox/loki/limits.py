@@ -37,6 +37,16 @@ class LokiLimits:
     #: ``grpc_server_max_send_msg_size`` of the ingester, and the querier's limit for a whole answer.
     ingester_message_bytes: int = 4_194_304
     max_response_bytes: int = 104_857_600
+    #: A cell's answer above this is never told to the frontend: the connection is closed after ``query_timeout_seconds``
+    #: without a status (``docs/loki-differences.md``, fact 1).
+    frontend_message_bytes: int = 4_194_304
+    query_timeout_seconds: float = 60.0
+    #: What an ingester's message above the limit does in a cell: its lines vanish from a 200, or the query fails.
+    message_overflow: Literal["vanishes", "fails"] = "vanishes"
+    #: How long the frontend retries before such a failure is told: 16-18 s on a real one.
+    overflow_error_seconds: float = 0.0
+    tail_max_duration_seconds: float = 3600.0
+    max_concurrent_tail_requests: int = 10
     #: Empty answers are remembered (``cache_results``) for windows that ended this long ago.
     cache_results: bool = False
     max_cache_freshness_seconds: float = 600.0

@@ -57,8 +57,10 @@ def piece_of(
         return None
     times, lines = columns.times[low:high], columns.lines[low:high]
     metadata = columns.metadata[low:high] if columns.has_metadata else None
-    if query.filters or hidden:
-        keep = list(range(len(lines)))
+    unseen = source >= 0 and not columns.head_bytes and columns.block in columns.blocks[low:high]
+    if query.filters or hidden or unseen:
+        # A block that so far holds nothing but empty lines is taken for empty (seen on a real one).
+        keep = [i for i in range(len(lines)) if not (unseen and columns.blocks[low + i] == columns.block)]
         for passes in query.filters:
             keep = [i for i in keep if passes(lines[i])]
         for delete in hidden:

@@ -28,6 +28,8 @@ _SERVICE_LABELS = (
     "service", "app", "application", "app_name", "name", "app_kubernetes_io_name", "container", "container_name",
     "k8s_container_name", "component", "workload", "job", "k8s_job_name",
 )  # fmt: skip
+#: Prometheus' rule (prometheus ``model.LabelName``).
+_LABEL_NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 #: Surrogates that do not stand for a byte (PEP 383 uses U+DC80..U+DCFF).
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
@@ -47,14 +49,20 @@ def decode_push(request: Request) -> list[PushedStream]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "application/json":
-            return _from_json(request.decoded_body())
+            return _not_none(_from_json(request.decoded_body()))
         if kind in {"application/x-protobuf", ""}:
-            return list(_from_protobuf(snappy.decompress(request.body)))
+            return _not_none(list(_from_protobuf(snappy.decompress(request.body))))
     except BadRequest:
         raise
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise BadRequest(400, "the push request cannot be read") from None
     raise BadRequest(415, "unsupported content type")
+
+
+def _not_none(streams: list[PushedStream]) -> list[PushedStream]:
+    if not streams:
+        raise BadRequest(422, "error at least one valid stream is required for ingestion")
+    return streams
 
 
 def _from_json(body: bytes) -> list[PushedStream]:
@@ -63,7 +71,10 @@ def _from_json(body: bytes) -> list[PushedStream]:
     except orjson.JSONDecodeError:
         # Loki's parser lets bytes that are not UTF-8 through and turns escaped lone surrogates into U+FFFD.
         document = json.loads(body.decode("utf-8", "surrogateescape"), object_hook=_without_lone_surrogates)
-    return [(_labels(item["stream"]), [_json_entry(value) for value in item["values"]]) for item in document["streams"]]
+    return [
+        (_labels(item["stream"]), [_json_entry(value) for value in item["values"]])
+        for item in document.get("streams", [])
+    ]
 
 
 def _without_lone_surrogates(item: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +93,11 @@ def _labels(value: Any) -> dict[str, str]:
 
 
 def _json_entry(value: list[Any]) -> PushedEntry:
-    line = value[1]
-    if not isinstance(line, str):
+    time, line = value[0], value[1]
+    if not isinstance(time, str) or not isinstance(line, str):
         raise TypeError
     metadata = _labels(value[2]) if len(value) > 2 else None
-    return int(value[0]), line, metadata or None
+    return int(time), line, metadata or None
 
 
 def _from_protobuf(body: bytes) -> Iterator[PushedStream]:
@@ -157,6 +168,8 @@ class Intake:
     def _label_problem(self, labels: Mapping[str, str]) -> str:
         if not labels:
             return "error at least one label pair is required per stream"
+        if not all(map(_LABEL_NAME.fullmatch, labels)):
+            return "couldn't parse labels: parse error: unexpected character inside braces"
         if len(labels) > self._limits.max_label_names_per_series:
             limit = self._limits.max_label_names_per_series
             return f"entry for stream '{label_string(labels)}' has {len(labels)} label names; limit {limit}"
@@ -232,7 +245,7 @@ class Intake:
         if times[0] > stream.highest_ns and all(map(int.__lt__, times, times[1:])):
             for columns in places:
                 columns.extend(entries, self._limits.block_bytes)
-            tenant.truth.record(stream.labels, entries)
+            tenant.accept(stream, entries)
             last = entries[-1]
             stream.highest_ns = last[0]
             stream.last = (last[0], self._identity(last))
@@ -262,7 +275,7 @@ class Intake:
             )
             return 0
         if not any(wanted in held.blocks(place, time_ns) for place in stream.places()):
-            tenant.truth.record(stream.labels, [entry])
+            tenant.accept(stream, [entry])
         for columns in places:
             blocks = held.blocks(columns, time_ns)
             if blocks.get(wanted) == columns.block:

@@ -135,7 +135,9 @@ class StandInLoki:
         try:
             return self._answer(request)
         except QueryError as error:
-            return plain(error.status, error.text)
+            response = plain(error.status, error.text)
+            response.delay_seconds = error.delay_seconds
+            return response
         except BadRequest as error:
             return plain(error.status, error.reason)
         except ParseError as error:

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from exporter.domain.ids import StreamHasher
 from exporter.sandbox.loki.logql import Query
@@ -35,7 +35,8 @@ def identity(line: str, metadata: Metadata | None, *, with_metadata: bool) -> tu
 class Columns:
     """Entries of one stream in one place, by time; entries of one nanosecond in the order they were written.
 
-    ``blocks`` numbers the block each entry was written to; ``repeats`` tells that some entry is held twice.
+    ``blocks`` numbers the block each entry was written to; ``repeats`` tells that some entry is held twice. ``head_bytes``:
+    lines and metadata of the newest block; while it is 0 Loki takes that block for empty (``headBlock.IsEmpty``).
     """
 
     times: list[int] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Columns:
     blocks: list[int] = field(default_factory=list)
     repeats: bool = False
     has_metadata: bool = False
+    head_bytes: int = 0
     block: int = 0
     block_fill: int = 0
 
@@ -67,6 +69,7 @@ class Columns:
         self.metadata.insert(at, metadata)
         self.blocks.insert(at, self.block)
         self.has_metadata = self.has_metadata or bool(metadata)
+        self.head_bytes += len(line) + (len(metadata) if metadata else 0)
         self.block_fill += len(line)
         if self.block_fill >= block_bytes:
             self.cut_block()
@@ -80,6 +83,8 @@ class Columns:
             self.blocks.append(self.block)
             if metadata:
                 self.has_metadata = True
+                self.head_bytes += len(metadata)
+            self.head_bytes += len(line)
             self.block_fill += len(line)
             if self.block_fill >= block_bytes:
                 self.cut_block()
@@ -87,7 +92,7 @@ class Columns:
     def cut_block(self) -> None:
         """Start a new block: duplicates of what is here are no longer recognised."""
         self.block += 1
-        self.block_fill = 0
+        self.block_fill = self.head_bytes = 0
 
     def keep(self, positions: Sequence[int]) -> None:
         """Drop all entries but these."""
@@ -198,6 +203,13 @@ class Hidden:
         return self.start_ns <= time_ns < self.end_ns
 
 
+class Listener(Protocol):
+    """Who wants to know at once what was accepted: a tailing client."""
+
+    def offer(self, stream: Stream, entries: Sequence[PushedEntry]) -> None:
+        """Take notice of accepted entries of one stream."""
+
+
 class Tenant:
     """All streams of one tenant, and what is remembered about their changes."""
 
@@ -208,6 +220,7 @@ class Tenant:
         self._by_name: dict[str, Stream] = {}
         self.label_names: set[str] = set()
         self.truth = Truth()
+        self.tailers: list[Listener] = []
         #: Second ``k`` of ``(k-1s, k]`` → how often entries were added there; what a cached count is checked against.
         self.cell_versions: dict[int, int] = {}
         #: Delete requests that hide entries.
@@ -229,6 +242,12 @@ class Tenant:
             self.streams.append(stream)
             self.label_names.update(labels)
         return stream
+
+    def accept(self, stream: Stream, entries: Sequence[PushedEntry]) -> None:
+        """Record new entries, and show them to those who tail."""
+        self.truth.record(stream.labels, entries)
+        for tailer in self.tailers:
+            tailer.offer(stream, entries)
 
     def touch(self, entries: Sequence[PushedEntry]) -> None:
         """Note which right-closed seconds changed."""
