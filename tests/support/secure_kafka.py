@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import trustme
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from tests.support.kafka import KafkaServer, free_port
 
@@ -65,8 +67,9 @@ class SecureKafka:
     ports: dict[str, int]
     certificates: Path
 
-    @property
+    @cached_property
     def admin(self) -> AdminClient:
+        """The super user's client; it must outlive its requests."""
         return AdminClient({"bootstrap.servers": self.server.bootstrap_servers})
 
     def connection(self, listener: str) -> dict[str, object]:
@@ -85,7 +88,16 @@ class SecureKafka:
         """Return the keys of a client certificate for ``tls``."""
         return {"cert_file": str(self.certificates / f"{name}.crt"), "key_file": str(self.certificates / f"{name}.key")}
 
-    def grant(self, principal: str, resource: str, name: str, operations: Sequence[str], *, literal: bool = False) -> None:
+    def principal(self, listener: str) -> str:
+        """Return who we are for the broker there; Java prints a subject as RFC 2253 has it."""
+        if listener == "sasl":
+            return f"User:{USER}"
+        certificate = load_pem_x509_certificate((self.certificates / "client.crt").read_bytes())
+        return f"User:{certificate.subject.rfc4514_string()}"
+
+    def grant(
+        self, principal: str, resource: str, name: str, operations: Sequence[str], *, literal: bool = False
+    ) -> None:
         """Allow operations on everything that begins with ``name`` (or only on it)."""
         for future in self.admin.create_acls(
             [_binding(principal, resource, name, operation, literal=literal) for operation in operations]

@@ -20,6 +20,8 @@ from exporter.settings.model import KafkaBus
 
 #: ``init_transactions`` waits for the predecessor's transaction to end and for the coordinator.
 OPEN_SECONDS = 30.0
+#: One turn of it: a refused login is heard at once, but librdkafka goes on trying for as long as it is let.
+OPEN_TURN_SECONDS = 3.0
 #: Time to tell the broker about an abort; when it fails the next ``init_transactions`` or the broker's time-out does it.
 ABORT_SECONDS = 5.0
 #: Beyond the transaction time-out: by then every message has failed for good or the commit was answered.
@@ -170,7 +172,7 @@ def open_writer(settings: KafkaBus, shard: int) -> KafkaShardWriter:
     deadline = time.monotonic() + OPEN_SECONDS
     while True:
         try:
-            producer.init_transactions(max(deadline - time.monotonic(), 0.1))
+            producer.init_transactions(OPEN_TURN_SECONDS)
         except KafkaException as exception:
             error = error_of(exception)
             producer.poll(0)  # the reason may be in the error callback
