@@ -46,7 +46,9 @@ def make_certificates(directory: Path) -> None:
         "broker": ca.issue_cert("127.0.0.1", "localhost"),
         "expired": ca.issue_cert("127.0.0.1", not_before=past - timedelta(days=2), not_after=past),
         "misnamed": ca.issue_cert("elsewhere.example"),
-        "client": ca.issue_cert("siem.example", common_name="siem-client", organization_name="Example"),
+        "client": ca.issue_cert(
+            "siem.example", common_name="siem-client", organization_name="Example", organization_unit_name="SOC"
+        ),
         "stranger": stranger.issue_cert("siem.example", common_name="stranger"),
         "expired-client": ca.issue_cert("siem.example", not_before=past - timedelta(days=2), not_after=past),
     }
