@@ -66,7 +66,9 @@ def free_port() -> int:
 
 
 def cluster_id() -> str:
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A new one that does not begin with a dash, which the storage tool would take for an option."""
+    number = uuid.uuid4().bytes
+    return urlsafe_b64encode(bytes([number[0] & 0x7F]) + number[1:]).decode().rstrip("=")
 
 
 class KafkaServer:
