@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import load_pem_x509_certificate
 
 from tests.support.kafka import KafkaServer, free_port
+from tests.support.programs import wait_until
 
 USER = "siem"
 #: Grepped for in everything that is printed.
@@ -105,6 +106,8 @@ class SecureKafka:
             [_binding(principal, resource, name, operation, literal=literal) for operation in operations]
         ).values():
             future.result(20)
+        for operation in operations:
+            self._wait(_filter(principal, resource, AclOperation[operation], name), present=True)
 
     def grant_all(self, principal: str, prefix: str) -> None:
         """What ``docs/kafka.md`` tells an administrator to grant."""
@@ -115,11 +118,20 @@ class SecureKafka:
     def revoke(self, principal: str, resource: str, operation: str | None = None) -> None:
         """Take away what was granted on one kind of resource."""
         wanted = AclOperation[operation] if operation else AclOperation.ANY
-        every = AclBindingFilter(
-            ResourceType[resource], None, ResourcePatternType.ANY, principal, None, wanted, AclPermissionType.ANY
-        )
+        every = _filter(principal, resource, wanted)
         for future in self.admin.delete_acls([every]).values():
             future.result(20)
+        self._wait(every, present=False)
+
+    def _wait(self, wanted: AclBindingFilter, *, present: bool) -> None:
+        """The controller answers before the broker has heard of the change."""
+        what = "the broker knows of the change of ACLs"
+        wait_until(lambda: bool(self.admin.describe_acls(wanted).result(20)) is present, what)
+
+
+def _filter(principal: str, resource: str, operation: AclOperation, name: str | None = None) -> AclBindingFilter:
+    kind, every = ResourceType[resource], ResourcePatternType.ANY
+    return AclBindingFilter(kind, name, every, principal, None, operation, AclPermissionType.ANY)
 
 
 def _binding(principal: str, resource: str, name: str, operation: str, *, literal: bool) -> AclBinding:
