@@ -19,6 +19,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -64,13 +65,32 @@ def free_port() -> int:
         return port
 
 
-class KafkaServer:
-    """A broker with its own data directory: ``start``, ``stop``, ``kill`` (-9) and ``start`` again on the same data."""
+def cluster_id() -> str:
+    """A new one that does not begin with a dash, which the storage tool would take for an option."""
+    number = uuid.uuid4().bytes
+    return urlsafe_b64encode(bytes([number[0] & 0x7F]) + number[1:]).decode().rstrip("=")
 
-    def __init__(self, directory: Path) -> None:
+
+class KafkaServer:
+    """A broker with its own data directory: ``start``, ``stop``, ``kill`` (-9) and ``start`` again on the same data.
+
+    ``template`` is a file of ``tests/services/kafka``, filled in with ``values`` and the ports of this node.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        template: str = "server.properties",
+        values: Mapping[str, object] | None = None,
+        format_arguments: Sequence[str] = (),
+        heap_mbytes: int = 512,
+    ) -> None:
         self._directory = directory
+        self._template, self._values = template, dict(values or {})
+        self._format_arguments, self._heap_mbytes = tuple(format_arguments), heap_mbytes
         self._process: subprocess.Popen[bytes] | None = None
-        self._broker_port = 0
+        self._broker_port = int(str(self._values.setdefault("broker_port", free_port())))
 
     @property
     def bootstrap_servers(self) -> str:
@@ -82,8 +102,9 @@ class KafkaServer:
         return self._process.pid
 
     def _java(self, *arguments: str) -> list[str]:
-        # Serial collector and 512 MB: the machine has two cores and the broker is not what is measured.
-        return ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{LIBS}/*", *arguments]
+        # Serial collector and a small heap: the machine has two cores and the broker is not what is measured.
+        heap = f"-Xmx{self._heap_mbytes}m"
+        return ["java", "-Xms128m", heap, "-XX:+UseSerialGC", "-cp", f"{LIBS}/*", *arguments]
 
     def _format(self) -> Path:
         """Write the properties and format the data directory on the first start."""
@@ -91,17 +112,12 @@ class KafkaServer:
         if not properties.exists():
             prepare_jars()
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._broker_port = free_port()
-            template = Template((TEMPLATES / "server.properties").read_text())
-            values = {
-                "broker_port": self._broker_port,
-                "controller_port": free_port(),
-                "data_dir": self._directory / "data",
-            }
+            template = Template((TEMPLATES / self._template).read_text())
+            own = {"controller_port": free_port(), "data_dir": self._directory / "data", "cluster_id": cluster_id()}
+            values = own | self._values
             properties.write_text(template.substitute(values))
-            # The tool would take an id that begins with a hyphen for an option.
-            cluster_id = "k" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-            command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))
+            arguments = ("-t", str(values["cluster_id"]), "-c", str(properties), *self._format_arguments)
+            command = self._java("kafka.tools.StorageTool", "format", *arguments)
             subprocess.run(command, check=True, capture_output=True, timeout=START_SECONDS)
         return properties
 

@@ -10,14 +10,17 @@ from typing import Any, Protocol, TypeVar
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 # The package's types leave these names out of its public ones, although its documentation has them here.
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from exporter.bus.kafka import config
 from exporter.bus.kafka.faults import error_of, translate
+from exporter.errors import BusUnavailable
 from exporter.settings.model import KafkaBus
 
 #: A request is given this long; the broker may be electing a leader.
 REQUEST_SECONDS = 10.0
+#: One turn of waiting for metadata.
+TURN_SECONDS = 2.0
 
 #: Answers while a new topic's leader or a coordinator is not settled yet; librdkafka leaves these to the caller.
 _SETTLING = frozenset(
@@ -71,24 +74,29 @@ class Admin:
                 time.sleep(0.1)
                 self.topics()  # brings the new leaders to the client
 
+    def _metadata(self, doing: str) -> ClusterMetadata:
+        """Ask in short turns: a refused login is heard at once, but librdkafka goes on trying for the whole time-out."""
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                return self._client.list_topics(timeout=TURN_SECONDS)
+            except KafkaException as exception:
+                self._client.poll(0)  # the error callback runs here, and only it is told why
+                failure = translate(error_of(exception), doing, self._heard.error)
+                if not isinstance(failure, BusUnavailable) or time.monotonic() > deadline:
+                    raise failure from None
+
     def topics(self) -> dict[str, tuple[int, int]]:
         """Return partitions and replicas of every topic."""
-        try:
-            found = self._client.list_topics(timeout=REQUEST_SECONDS).topics
-        except KafkaException as exception:
-            raise translate(error_of(exception), "listing topics", self._heard.error) from None
         return {
             name: (len(topic.partitions), min((len(p.replicas) for p in topic.partitions.values()), default=0))
-            for name, topic in found.items()
+            for name, topic in self._metadata("listing topics").topics.items()
             if topic.error is None
         }
 
     def broker_count(self) -> int:
         """Return how many brokers are up."""
-        try:
-            return len(self._client.list_topics(timeout=REQUEST_SECONDS).brokers)
-        except KafkaException as exception:
-            raise translate(error_of(exception), "asking for the brokers", self._heard.error) from None
+        return len(self._metadata("asking for the brokers").brokers)
 
     def create(self, topics: Sequence[NewTopicPlan], replicas: int) -> None:
         """Create topics; one that another process created meanwhile is fine."""

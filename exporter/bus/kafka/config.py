@@ -87,6 +87,8 @@ def client(settings: KafkaBus, on_error: ErrorCallback | None = None) -> dict[st
         made |= {"sasl.mechanism": settings.sasl_mechanism, "sasl.username": settings.sasl_username}
         if settings.sasl_password_file is not None:
             made["sasl.password"] = settings.sasl_password_file.reveal()
+    if settings.security_protocol.endswith("SSL"):
+        made["ssl.endpoint.identification.algorithm"] = "https"  # the default since librdkafka 2.0; never left to it
     tls = settings.tls
     files = {
         "ssl.ca.location": tls.ca_file,

@@ -12,19 +12,12 @@ from enum import Enum
 
 from confluent_kafka import KafkaError, KafkaException
 
+from exporter.bus.kafka.reasons import GRANTS, grant, hint, refusal
 from exporter.errors import BusUnavailable, ConfigurationError, ExporterError, Fenced, Finding
 
 # librdkafka's own codes carry a leading underscore in its public interface.
 # ruff: noqa: SLF001
 
-_FORBIDDEN = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
 _LOGIN = frozenset(
     {
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -94,10 +87,24 @@ def verdict(error: KafkaError) -> Verdict:
     return Verdict.RETRY if error.retriable() and not error.fatal() else Verdict.REOPEN
 
 
+def _finding(error: KafkaError, text: str) -> Finding | None:
+    """Return what a human must mend, None for what passes by itself."""
+    code = error.code()
+    if code in GRANTS:
+        return Finding("bus", text, grant(code))
+    if (reason := refusal(error.str())) is not None:
+        return Finding(reason.path, text, reason.cure)
+    if code in _LOGIN:
+        return Finding("bus", text, "Mend bus.security_protocol, the SASL keys or bus.tls.")
+    if code in _REFUSED:
+        return Finding("bus", text, "Mend the named setting of the bus or of the broker.")
+    return None
+
+
 def translate(error: KafkaError, doing: str, cause: KafkaError | None = None) -> ExporterError:
     """Return the error to raise. ``cause`` is what the client's error callback heard last: a refused login shows only there."""
     code = error.code()
-    if cause is not None and cause.code() in _LOGIN and code not in _FORBIDDEN:
+    if cause is not None and code not in GRANTS and (cause.code() in _LOGIN or refusal(cause.str())):
         error, code = cause, cause.code()
     text = f"Kafka: {doing}: {error.name()} ({error.str()})"
     if code in _REPLACED:
@@ -105,13 +112,8 @@ def translate(error: KafkaError, doing: str, cause: KafkaError | None = None) ->
             text,
             hint="another worker owns the shard, or the transaction took longer than bus.transaction_timeout_seconds",
         )
-    if code in _FORBIDDEN:
-        cure = "Grant the user of bus.sasl_username the rights listed in docs/architecture.md for topics, groups and transactional ids."
-        return ConfigurationError([Finding("bus", text, cure)])
-    if code in _LOGIN:
-        return ConfigurationError([Finding("bus", text, "Mend bus.security_protocol, the SASL keys or bus.tls.")])
-    if code in _REFUSED:
-        return ConfigurationError([Finding("bus", text, "Mend the named setting of the bus or of the broker.")])
+    if (finding := _finding(error, text)) is not None:
+        return ConfigurationError([finding])
     if code in _NO_TOPIC:
         return BusUnavailable(text, hint="a topic is missing: start once with bus.create_topics, or create it")
-    return BusUnavailable(text, hint="the broker cannot be reached or is not ready; it is tried again")
+    return BusUnavailable(text, hint=hint(cause.str() if cause is not None else error.str()))

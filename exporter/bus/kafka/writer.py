@@ -20,6 +20,8 @@ from exporter.settings.model import KafkaBus
 
 #: ``init_transactions`` waits for the predecessor's transaction to end and for the coordinator.
 OPEN_SECONDS = 30.0
+#: One turn of it: a refused login is heard at once, but librdkafka goes on trying for as long as it is let.
+OPEN_TURN_SECONDS = 3.0
 #: Time to tell the broker about an abort; when it fails the next ``init_transactions`` or the broker's time-out does it.
 ABORT_SECONDS = 5.0
 #: Beyond the transaction time-out: by then every message has failed for good or the commit was answered.
@@ -57,7 +59,7 @@ class KafkaShardWriter:
         except (KafkaException, BusUnavailable) as exception:
             self._abort_after(exception)
         self._end_transaction()
-        self._producer.poll(0)  # serves librdkafka's log and error callbacks
+        _serve_callbacks(self._producer)
 
     def _send(self, commit: Commit) -> None:
         for batch in commit.batches:
@@ -122,8 +124,10 @@ class KafkaShardWriter:
             self._producer.abort_transaction(ABORT_SECONDS)
         except KafkaException as exception:
             error = error_of(exception)
-            # The real reason shows only here when librdkafka found out in the background that we are fenced.
-            self._give_up(translate(error, "aborting a transaction") if error.fatal() else failure)
+            # That we are fenced may show only here, when librdkafka found it out in the background. Anything else follows from the
+            # first failure: after a refused topic the broker knows of no transaction to abort (INVALID_TXN_STATE, seen with 4.1).
+            shown = translate(error, "aborting a transaction")
+            self._give_up(shown if isinstance(shown, Fenced) else failure)
         raise failure
 
     def _describe(self, cause: KafkaException | BusUnavailable) -> ExporterError:
@@ -159,6 +163,12 @@ def release(producer: Producer) -> None:
         producer.close()
 
 
+def _serve_callbacks(producer: Producer) -> None:
+    """Let librdkafka's log and error callbacks run. A fatal error makes ``poll`` raise as well; whatever is called next tells it."""
+    with contextlib.suppress(KafkaException):
+        producer.poll(0)
+
+
 def open_writer(settings: KafkaBus, shard: int) -> KafkaShardWriter:
     """Fence every earlier writer of the shard. Raises Fenced, BusUnavailable, ConfigurationError."""
     heard = config.LastError()
@@ -170,10 +180,10 @@ def open_writer(settings: KafkaBus, shard: int) -> KafkaShardWriter:
     deadline = time.monotonic() + OPEN_SECONDS
     while True:
         try:
-            producer.init_transactions(max(deadline - time.monotonic(), 0.1))
+            producer.init_transactions(OPEN_TURN_SECONDS)
         except KafkaException as exception:
             error = error_of(exception)
-            producer.poll(0)  # the reason may be in the error callback
+            _serve_callbacks(producer)  # the reason may be heard there
             failure = translate(error, f"taking over shard {shard}", heard.error)
             if verdict(error) is Verdict.RETRY and isinstance(failure, BusUnavailable) and time.monotonic() < deadline:
                 continue
