@@ -19,7 +19,7 @@ import gc
 import json
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -241,6 +241,9 @@ class Pipeline:
         base, hit = len(part.ids), part.hit
         members_of = [plain] * len(texts)
         events: list[dict[str, Any]] = []
+        # Where nothing else comes to an event it is encoded while the processor's cache still holds it.
+        is_whole = extras is None and self._fields is None and self._filters is None
+        take: Callable[[Any], None] = part.bodies.append if is_whole else events.append
         for index, text in enumerate(texts):
             try:
                 parsed = parse(text)
@@ -257,7 +260,7 @@ class Pipeline:
                 part.dropped[base + index] = BY_POLICY
             if is_kept:
                 event["event.original"] = text
-            events.append(event)
+            take(encode_body(event) if is_whole else event)
         if extras is not None:
             self._add_metadata(extras, events, members_of, before, shared.claimed, part)
         if self._fields is not None:

@@ -51,6 +51,8 @@ def test_json_keeps_every_value_exactly(document: dict[str, Any], spaced: bool, 
         ('{"s":"\\ud800x"}', {"s": "\ud800x"}),
         ('{"t":"a \\":\\" b","u":"\\/"}', {"t": 'a ":" b', "u": "/"}),
         (' {"a" : 1}\n', {"a": 1}),
+        ('{"a"\t:1,"a":2}', {"a": [1, 2]}),
+        ('{"o":{"a"  :1,"a":2},"b"\n:3}', {"o": {"a": [1, 2]}, "b": 3}),
     ],
 )
 def test_json_gaps_of_orjson(line: str, expected: dict[str, Any]):
