@@ -1,28 +1,26 @@
-"""``policy try``: what a tenant's policy makes of lines, from standard input to standard output."""
+"""``policy``: what a tenant's policy makes of lines, from standard input to standard output (``try``), and its own tests."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Annotated, BinaryIO
 
 import typer
 
 from exporter.cli.config import ConfigOption, JsonOption, read_settings
 from exporter.cli.failures import FAILED
 from exporter.cli.output import print_error, print_json
+from exporter.cli.policy_diff import diff
+from exporter.cli.policy_explain import explain
+from exporter.cli.trial import batches, require_tenant, tokens_of_a_trial
 
-if TYPE_CHECKING:
-    from exporter.pseudonyms.vault import Vault
-    from exporter.settings.model import Settings
-
-app = typer.Typer(no_args_is_help=True, help="Try and test policies.")
+app = typer.Typer(no_args_is_help=True, help="Try, test, explain and compare policies.")
+app.command("explain")(explain)
+app.command("diff")(diff)
 
 #: What stands in the output for a line that could not be redacted safely.
 WITHHELD = b"[line withheld: it could not be redacted]"
-#: Read at once: enough lines for the scan over a whole block to pay, little enough to hold.
-CHUNK_BYTES = 262_144
 
 Redact = Callable[[Sequence[str]], list[str]]
 
@@ -34,23 +32,14 @@ def try_(
 ) -> None:
     """Redact standard input, one line out for each line in. Pseudonyms are those of this trial, not of the service."""
     settings = read_settings(config, policies=False)
-    _require_tenant(settings, tenant)
+    require_tenant(settings, tenant)
     from exporter.pipeline import compile_pipeline  # noqa: PLC0415 - loads the scan engine
 
-    pipeline = compile_pipeline(tenant, settings.tenants[tenant], tokens=_tokens_of_a_trial(tenant))
+    pipeline = compile_pipeline(tenant, settings.tenants[tenant], tokens=tokens_of_a_trial(tenant))
     withheld = redact_stream(pipeline.redact_lines, sys.stdin.buffer, sys.stdout.buffer)
     if withheld:
         print_error(f"{withheld} line(s) could not be redacted and were withheld")
         raise typer.Exit(FAILED)
-
-
-def _tokens_of_a_trial(tenant: str) -> Vault:
-    """Return a source of pseudonyms that is gone with the process: a trial must not fill the store with its values."""
-    from exporter.pseudonyms.keys import Sealer  # noqa: PLC0415
-    from exporter.pseudonyms.sqlite import SqliteSaltStore  # noqa: PLC0415
-    from exporter.pseudonyms.vault import Vault  # noqa: PLC0415
-
-    return Vault(SqliteSaltStore(None), Sealer([os.urandom(32)], tenant), "month")
 
 
 @app.command("test")
@@ -65,7 +54,7 @@ def run_own_tests(
     """
     settings = read_settings(config, policies=False)
     if tenant is not None:
-        _require_tenant(settings, tenant)
+        require_tenant(settings, tenant)
     from exporter.app import compile_pipelines  # noqa: PLC0415 - loads the scan engine
     from exporter.pipeline.checks import run_tests  # noqa: PLC0415
 
@@ -85,14 +74,6 @@ def run_own_tests(
         raise typer.Exit(FAILED)
 
 
-def _require_tenant(settings: Settings, tenant: str) -> None:
-    if tenant not in settings.tenants:
-        from exporter.settings.findings import nearest  # noqa: PLC0415
-
-        message = f"there is no tenant named {tenant}. {nearest(tenant, settings.tenants)}"
-        raise typer.BadParameter(message, param_hint="--tenant")
-
-
 def redact_stream(redact: Redact, source: BinaryIO, sink: BinaryIO) -> int:
     """Redact ``source`` into ``sink`` as it comes, and return the number of lines withheld.
 
@@ -100,26 +81,12 @@ def redact_stream(redact: Redact, source: BinaryIO, sink: BinaryIO) -> int:
     before the scan. An end without newline stays without.
     """
     withheld = 0
-    for lines, end in _batches(source):
+    for lines, end in batches(source):
         redacted = _redact_safely(redact, [line.decode("utf-8", "surrogateescape") for line in lines])
         withheld += sum(line is None for line in redacted)
         sink.write(b"\n".join(WITHHELD if line is None else line for line in redacted) + end)
         sink.flush()
     return withheld
-
-
-def _batches(source: BinaryIO) -> Iterator[tuple[list[bytes], bytes]]:
-    """Yield the complete lines that are there, and what follows the last of them: a newline, at the very end nothing."""
-    pieces: list[bytes] = []  # of a line whose end has not come yet
-    read: Callable[[int], bytes] = getattr(source, "read1", source.read)  # read1 returns what a pipe has, at once
-    while chunk := read(CHUNK_BYTES):
-        head, newline, tail = chunk.rpartition(b"\n")
-        if newline:
-            yield b"".join([*pieces, head]).split(b"\n"), b"\n"
-            pieces = []
-        pieces.append(tail)
-    if rest := b"".join(pieces):
-        yield [rest], b""
 
 
 def _redact_safely(redact: Redact, lines: list[str]) -> list[bytes | None]:

@@ -21,7 +21,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.domain.clock import Clock, SystemClock
 from exporter.domain.entries import EntryBatch, StreamEntries
@@ -49,6 +49,17 @@ from exporter.settings.model import TenantSettings
 REDACTION_VERSION = 1
 #: Of a line that is too large to be parsed, this much is the message; the whole line is kept in ``event.original``.
 _MESSAGE_CHARS = 4096
+
+
+class Inside(NamedTuple):
+    """The parts of a pipeline that tell why it did something."""
+
+    redactor: Redactor
+    values: ValueRedactor
+    lines: LineParser
+    streams: StreamCache
+    fields: FieldPolicy | None
+    filters: Filters | None
 
 
 class Pipeline:
@@ -345,6 +356,10 @@ class Pipeline:
         if self._settings.original != "never":
             event["message"], event["event.original"] = text[:_MESSAGE_CHARS], text
         return event
+
+    def inside(self) -> Inside:
+        """Return the parts for an explanation (``exporter.pipeline.explain``)."""
+        return Inside(self._redactor, self._values, self._lines, self._streams, self._fields, self._filters)
 
     def guard(self) -> ExitGuard:
         """Return the exit scan of this tenant's rules, for targets that map events to a schema of their own."""

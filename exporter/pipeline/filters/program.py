@@ -73,6 +73,11 @@ class Filters:
         self._looked_at = 0.0
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        """The filters in order."""
+        return self._steps
+
+    @property
     def table_digests(self) -> dict[str, str]:
         """SHA-256 of every lookup file as it is in use, by filter."""
         return {name: table.digest for name, table in self._tables.items()}

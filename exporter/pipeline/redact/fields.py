@@ -60,6 +60,8 @@ class FieldPolicy:
 
     def __init__(self, actions: FieldActions, learn: Learn | None) -> None:
         self._actions, self._learn = actions, learn
+        #: Told of every member that an action takes; set by explanations only.
+        self.told: Callable[[Path, Action], None] | None = None
         self._shapes: dict[tuple[str, ...], Plan] = {}
         self._verdicts: dict[Path, Verdict] = {}
         self._heads = self._heads_below_unmapped()
@@ -214,6 +216,8 @@ class _Work:
             return [item for item in items if item is not _GONE]
         if action is None and (path[0] != "unmapped" or (action := self._policy.verdict(path).leaf) is None):
             return value
+        if self._policy.told is not None:
+            self._policy.told(path, action)
         if isinstance(action, DropEvent) and not self._root:
             raise EventDropped
         return self._leaf(value, action)

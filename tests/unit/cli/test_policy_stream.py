@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cli.policy import CHUNK_BYTES, WITHHELD, redact_stream
+from exporter.cli.policy import WITHHELD, redact_stream
+from exporter.cli.trial import CHUNK_BYTES
 
 
 class Pipe(io.RawIOBase):
