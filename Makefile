@@ -22,7 +22,8 @@ demo: $(STAMP)  ## the whole way on this machine: Loki stand-in -> bus -> Splunk
 test: $(STAMP) services  ## all tests; starts Apache Kafka on loopback first
 	$(BIN)/python -m tests.support.run_tests
 
-services: $(STAMP)  ## fetch what the tests start (Apache Kafka's jars, by Maven)
+services: $(STAMP)  ## fetch what the tests start (Apache Kafka's jars, by Maven; helm, built by Go)
+	$(BIN)/python -m tests.support.helm fetch
 	$(BIN)/python -m tests.support.kafka fetch
 
 check: $(STAMP)  ## style, types, import rules
@@ -38,6 +39,8 @@ lock:  ## pin every dependency by hash, without download addresses
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q uv
 	$(VENV)/lock/bin/uv pip compile -q pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+	$(VENV)/lock/bin/uv pip compile -q pyproject.toml --extra image --generate-hashes --universal --python-version 3.11 \
+		-c requirements.lock --no-header --no-emit-index-url --no-emit-find-links -o requirements-image.lock
 
 clean:  ## remove what the build made; keeps state/ and out/
 	rm -rf $(VENV) .services build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,6 +19,9 @@ from exporter.domain.events import EncodedBatch
 from exporter.settings.model import KafkaBus
 from tests.support.kafka import KafkaServer
 
+#: As the other stages: the best of so many, for a shared machine only ever makes a run slower.
+RUNS = 5
+
 
 class KafkaStage:
     """Commits batches as the worker does, one transaction a page, and counts the CPU of all threads of this process."""
@@ -38,6 +41,9 @@ class KafkaStage:
 
     def __call__(self, batches: Sequence[EncodedBatch]) -> float:
         self._writer.commit(Commit(batches[:1]))  # connections and topic metadata are not measured
+        return min(self._run(batches) for _ in range(RUNS))
+
+    def _run(self, batches: Sequence[EncodedBatch]) -> float:
         before = time.process_time()
         for batch in batches:
             self._writer.commit(Commit([batch], {f"live/{batch.tenant}": b"{}"}, b"{}"))

@@ -21,11 +21,15 @@ Messages of errors and rejections never contain event text or secrets.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from connectors import schemas
+from connectors.schemas.ocsf.classes import VERSIONS
 
 #: Partition of batches that hold dead letters sent again (``exporter.delivery.redrive``). Their offsets are the numbers of
 #: the letters, so that a connector which skips what it has does not take them for events of the lane that are long past.
@@ -33,11 +37,28 @@ REDRIVE_PARTITION = -1
 
 
 class Record(NamedTuple):
-    """One canonical event (see ``exporter.domain.events``) at its offset in the lane."""
+    """One event at its offset in the lane: ``value`` is what is to be stored, in the target's schema.
+
+    ``canonical`` is the canonical event (see ``exporter.domain.events``), whose head tells id and time; None where that is
+    the value itself (schema canonical).
+    """
 
     offset: int
     key: bytes
     value: bytes
+    canonical: bytes | None = None
+
+    @property
+    def head(self) -> bytes:
+        """The canonical event, to read id and time from."""
+        return self.value if self.canonical is None else self.canonical
+
+
+def heads_of(records: Sequence[Record]) -> list[bytes]:
+    """Return the canonical events of a batch's records, which are all of one schema."""
+    if records and records[0].canonical is None:
+        return [record.value for record in records]
+    return [record.head for record in records]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,11 +84,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The target refused this record for good. ``index`` counts within the batch."""
+    """This record is refused for good. ``index`` counts within the batch.
+
+    ``withheld``: its bytes must not be stored anywhere, so its dead letter has none; the event stays on the bus.
+    """
 
     index: int
     code: str
     reason: str
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +168,34 @@ class Connector(Protocol):
     async def close(self) -> None: ...
 
 
+class Guard(Protocol):
+    """The last look at what leaves, with the rules of one tenant. Built by ``app``; connectors never see it."""
+
+    def hits(self, bodies: Sequence[bytes], canonical: Sequence[bytes]) -> list[int]:
+        """Return the ascending places of the bodies that hold what the rules would have removed; ``canonical`` are the
+        events that they were made from.
+        """
+        ...
+
+
+# pydantic v1 left a class method ``schema`` behind, which the field may well hide.
+warnings.filterwarnings("ignore", message='Field name "schema"', category=UserWarning)
+
+
 class TargetSettings(BaseModel):
     """Keys that every target has; a connector derives its own settings from it. Unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     kind: str
+    schema: schemas.Name = Field(  # type: ignore[assignment]
+        default="canonical",
+        description="What events look like there: canonical, ocsf, ecs (Elastic), cim (Splunk), asim (Microsoft), message (only the text), raw (the redacted line).",
+    )
+    schema_version: str | None = Field(
+        default=None,
+        description="Version of OCSF: 1.1.0, 1.3.0, 1.5.0 (default) or 1.7.0; other schemas have one version.",
+    )
     batch_max_bytes: int | None = Field(
         default=None,
         gt=0,
@@ -163,6 +210,16 @@ class TargetSettings(BaseModel):
         le=1,
         description="Share of refused events in the last 1,000 above which the target is paused instead of emptied into the dead letters.",
     )
+
+    @model_validator(mode="after")
+    def _known_version(self) -> Self:
+        if self.schema_version is None:
+            return self
+        if self.schema != "ocsf":
+            raise ValueError(f"schema_version is for schema ocsf, but schema is {self.schema}; remove schema_version")
+        if self.schema_version not in VERSIONS:
+            raise ValueError(f"schema_version is none that can be written; choose one of {', '.join(VERSIONS)}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

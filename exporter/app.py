@@ -18,11 +18,13 @@ from typing import Any
 
 import structlog
 
-from connectors.base import ConnectorContext, TargetError
+from connectors.base import Connector, ConnectorContext, TargetError
 from connectors.registry import factories, settings_models
+from connectors.schemas import build as build_schema
 from exporter.bus import create_bus
 from exporter.bus.base import Assignment, Bus
 from exporter.delivery.engine import TargetEngine
+from exporter.delivery.outgoing import OutgoingConnector
 from exporter.domain.checkpoints import LiveCheckpoint
 from exporter.domain.clock import Clock, SystemClock
 from exporter.domain.tenants import shard_of
@@ -32,6 +34,8 @@ from exporter.ops import metrics
 from exporter.ops.budget import ByteBudget
 from exporter.ops.log import describe, trust_error_text
 from exporter.pipeline import Pipeline, compile_pipeline
+from exporter.pipeline.redact.policy import uses_pseudonyms
+from exporter.pseudonyms.open import open_vaults
 from exporter.settings.load import load_settings
 from exporter.settings.model import Settings
 from exporter.supervisor import Supervisor
@@ -70,7 +74,9 @@ def compile_pipelines(settings: Settings, tenants: Sequence[str] | None = None) 
     key = identity_key(settings)
     for name in settings.tenants if tenants is None else tenants:
         try:
-            pipelines[name] = compile_pipeline(name, settings.tenants[name], identity_key=key)
+            needed = [name] if uses_pseudonyms(settings.tenants[name].policy) else []
+            vault = open_vaults(settings, needed).get(name)
+            pipelines[name] = compile_pipeline(name, settings.tenants[name], identity_key=key, tokens=vault)
         except ConfigurationError as error:
             findings.extend(error.findings)
     if findings:
@@ -127,6 +133,14 @@ class ReaderRole:
         """Run until ``stop``; then commit what is read and leave within the drain deadline."""
         settings = self._settings
         pipelines = await asyncio.to_thread(compile_pipelines, settings)
+        try:
+            await self._run_with(pipelines, stop)
+        finally:
+            for pipeline in pipelines.values():
+                await asyncio.to_thread(pipeline.close)
+
+    async def _run_with(self, pipelines: Mapping[str, Pipeline], stop: asyncio.Event) -> None:
+        settings = self._settings
         async with LokiClient(settings.loki, clock=self._clock) as client:
             parts = WorkerParts(
                 settings=settings,
@@ -213,6 +227,21 @@ async def _within(task: asyncio.Task[None], seconds: float) -> None:
             log.error("shard_failed", **describe(error))
 
 
+def build_connector(settings: Settings, name: str, state_dir: Path) -> Connector:
+    """Build the connector of a target; one whose target has a schema of its own maps and scans on the way. Called by the
+    delivery and by ``dlq redrive``. Raises ConfigurationError.
+    """
+    target = settings.targets[name]
+    context = ConnectorContext(target=name, state_dir=str(state_dir))
+    connector = factories()[target.kind].build(target, context)
+    encoder = build_schema(target.schema, target.schema_version)
+    if encoder is None:
+        return connector
+    pipelines = compile_pipelines(settings)  # of all tenants: dead letters may be of one that has left the target
+    guards = {tenant: pipeline.guard() for tenant, pipeline in pipelines.items()}
+    return OutgoingConnector(name, connector, encoder, guards)
+
+
 class DeliveryRole:
     """What a delivery process runs: one engine per target given to it."""
 
@@ -229,8 +258,7 @@ class DeliveryRole:
             target = settings.targets[name]
             directory = settings.service.state_dir / "targets" / name
             directory.mkdir(parents=True, exist_ok=True)
-            factory = factories()[target.kind]
-            connector = factory.build(target, ConnectorContext(target=name, state_dir=str(directory)))
+            connector = build_connector(settings, name, directory)
             self._engines[name] = TargetEngine(
                 name,
                 target,

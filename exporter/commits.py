@@ -85,6 +85,8 @@ def account(item: Item) -> None:
         metrics.EVENT_BYTES.labels(tenant).inc(encoded.size_bytes)
     if encoded.held_ids:
         metrics.EVENTS.labels(tenant, "held").inc(len(encoded.held_ids))
+    if dropped := encoded.counts.get("dropped", 0):
+        metrics.EVENTS.labels(tenant, "dropped").inc(dropped)
     if declined := encoded.counts.get("parse_declined", 0):
         metrics.PARSE_DECLINED.labels(tenant).inc(declined)
     for rule, number in encoded.redactions.items():
@@ -139,6 +141,7 @@ def _append_entry(entries: list[LedgerEntry], item: Item) -> None:
         loki_count=unit.loki_count,
         fingerprint=f"{unit.fingerprint:032x}",
         policy_id=encoded.policy_id,
+        dropped=encoded.counts.get("dropped", 0),
     )
     if entries and not item.entries_in:
         last = entries[-1]

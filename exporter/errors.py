@@ -6,7 +6,8 @@
     ├── ConfigurationError        stop before start; all findings at once (exit code 2)
     ├── RetryLater                same request again after ``retry_after_seconds`` or a back-off
     │   ├── Throttled             429 and the like: also lower the concurrency
-    │   └── BusUnavailable        bus out of reach, disk full: nothing was committed
+    │   ├── BusUnavailable        bus out of reach, disk full: nothing was committed
+    │   └── PseudonymsUnavailable the store of pseudonyms cannot answer: the batch waits, nothing is held back or lost
     ├── SplitWindow               ask for a smaller time window
     ├── ShrinkPage                ask for fewer entries a page
     ├── TenantStopped             needs a human (credentials, tenant, disabled queries): this tenant pauses, others go on
@@ -75,6 +76,10 @@ class Throttled(RetryLater):
 
 class BusUnavailable(RetryLater):
     """The bus cannot take or give records now; nothing was committed."""
+
+
+class PseudonymsUnavailable(RetryLater):
+    """The store of pseudonyms cannot be read or written now, or not with the present key."""
 
 
 class SplitWindow(ExporterError):

@@ -29,6 +29,7 @@ from exporter.ops import metrics
 from exporter.ops.budget import ByteBudget
 from exporter.ops.log import RateLimited, describe
 from exporter.pipeline import Pipeline
+from exporter.processing import processed
 from exporter.settings.model import Settings
 
 log = structlog.get_logger()
@@ -225,7 +226,9 @@ class _Session:
         try:
             entries_in, late = unit.batch.count, unit.batch.late
             pipeline = self._parts.pipelines[tenant]
-            encoded = pipeline.process(unit.batch) if entries_in else EncodedBatch(tenant, pipeline.policy_id)
+            encoded = EncodedBatch(tenant, pipeline.policy_id)
+            if entries_in:
+                encoded = await processed(pipeline, unit.batch, self._parts.clock)
             hold_oversized(encoded)
             unit.batch.streams.clear()  # the raw text is not needed any more
         except BaseException:

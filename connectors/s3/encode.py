@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from isal import isal_zlib
 from isal.isal_zlib import IsalError
 
-from connectors.base import Record, Rejection
+from connectors.base import Record, Rejection, heads_of
 from connectors.s3.names import Lane, Layout
 from exporter.domain.events import HEAD_ID, HEAD_TIME, time_ns_of
 
@@ -34,14 +34,17 @@ def group(records: Sequence[Record], lane: Lane, layout: Layout) -> tuple[Groups
 
     The common case, all events in one hour, is found without looking at each time by itself.
     """
-    values = [record.value for record in records]
-    if not _holds_line_feed(values) and (path := _one_path(values, lane, layout)) is not None:
+    values = heads_of(records)
+    if (
+        not _holds_line_feed([record.value for record in records])
+        and (path := _one_path(values, lane, layout)) is not None
+    ):
         return {path: list(range(len(values)))}, []
     groups: Groups = {}
     paths: dict[int, str] = {}
     rejected = []
-    for index, value in enumerate(values):
-        if b"\n" in value:
+    for index, (record, value) in enumerate(zip(records, values, strict=True)):
+        if b"\n" in record.value:
             rejected.append(Rejection(index, "not_one_line", "the event holds a line feed and would be two lines"))
             continue
         try:

@@ -134,7 +134,7 @@ class PathWriter:
         first, last = chunk[0].offset, None if self.conditional else chunk[-1].offset
         key = object_key(prefix, first, last=last)
         if shelf.find(key) is not None:
-            key = object_key(prefix, first, last=last, event_id=event_id_of(chunk[0].value))
+            key = object_key(prefix, first, last=last, event_id=event_id_of(chunk[0].head))
             if shelf.find(key) is not None:
                 raise TargetMisconfigured(
                     f"{key} does not hold the event that it is named after",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import httpx
 
 from connectors.base import (
     TargetError,
@@ -17,20 +13,14 @@ from connectors.base import (
     TargetUnauthorized,
     TargetUnavailable,
 )
+from connectors.http import HttpSender, OutcomeUnknown
 from connectors.sentinel.answers import Answer, Meaning, read_answer
 from connectors.sentinel.identity import TokenSource
 from connectors.sentinel.settings import SentinelSettings
 
 API_VERSION = "2023-01-01"
-CONNECT_SECONDS = 10.0
-#: Answers of the service are below 1 kB; of a proxy's page no more is read than this.
-MAX_ANSWER_BYTES = 65_536
 #: An empty array, gzipped as records are, is taken with 204 and stores nothing; it proves address, token, role and rule.
 _PROBE = b"[]"
-
-
-class OutcomeUnknown(TargetUnavailable):
-    """The records may be stored: sent, but not answered in a way that says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +47,16 @@ class SentinelClient:
         self._url = (
             f"{self._host}/dataCollectionRules/{settings.dcr_id}/streams/{settings.stream}?api-version={API_VERSION}"
         )
-        self._http: httpx.AsyncClient | None = None
+        self._http: HttpSender | None = None
 
     async def open(self) -> None:
         """Build the connection pool and prove identity, role, rule and stream without writing. Raises TargetError."""
         await self.close()
-        self._http = httpx.AsyncClient(
-            verify=_tls(self._settings),
-            timeout=httpx.Timeout(self._settings.timeout_seconds, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=None, keepalive_expiry=60.0),
-            trust_env=False,  # a netrc entry would replace the token, a proxy variable reroute the events
-            headers={
-                "User-Agent": self._user_agent,
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-            },
+        self._http = HttpSender(
+            timeout_seconds=self._settings.timeout_seconds,
+            url_setting="endpoint",
+            headers={"User-Agent": self._user_agent, "Content-Type": "application/json"},
+            ca_file=self._settings.ca_file,
         )
         reply = await self.send(_PROBE, gzipped=False)
         # A 400 about the records cannot be about these: there are none, so everything before them was in order.
@@ -82,7 +67,7 @@ class SentinelClient:
         """Close all connections."""
         http, self._http = self._http, None
         if http is not None:
-            await http.aclose()
+            await http.close()
 
     async def send(self, body: bytes, *, gzipped: bool = True) -> Reply:
         """POST records; on 401 once more with a new token. Raises TargetError when there is no answer, TargetUnauthorized,
@@ -106,62 +91,14 @@ class SentinelClient:
         headers = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": request_id}
         if gzipped:
             headers["Content-Encoding"] = "gzip"
-        try:
-            async with (
-                asyncio.timeout(self._settings.timeout_seconds + CONNECT_SECONDS),
-                http.stream("POST", self._url, content=body, headers=headers) as response,
-            ):
-                text = await _read_some(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise _not_connected(error, self._host) from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            raise TargetMisconfigured(f"{self._host} is no usable address", hint="mend endpoint") from None
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
-            slow = isinstance(error, httpx.TimeoutException | TimeoutError)
-            raise OutcomeUnknown(
-                f"{self._host}: no answer to request {request_id} ({type(error).__name__})",
-                code="timeout" if slow else "connection",
-            ) from None
+        got = await http.post(self._url, body, headers, name=self._host, what=f" to request {request_id}")
         answer = read_answer(
-            response.status_code,
-            text,
-            content_type=response.headers.get("content-type", ""),
-            retry_after=response.headers.get("retry-after"),
+            got.status,
+            got.text,
+            content_type=got.headers.get("content-type", ""),
+            retry_after=got.headers.get("retry-after"),
         )
         return Reply(answer, request_id)
-
-
-async def _read_some(response: httpx.Response) -> bytes:
-    text = b""
-    async for part in response.aiter_raw():
-        text += part
-        if len(text) > MAX_ANSWER_BYTES:
-            break
-    return text
-
-
-def _tls(settings: SentinelSettings) -> ssl.SSLContext:
-    """Return the TLS context; read anew at every opening, so that a renewed bundle counts."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise TargetMisconfigured(f"ca_file cannot be used ({type(error).__name__})", hint="check ca_file") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # enforced by Azure since March 2026
-    return context
-
-
-def _not_connected(error: BaseException, host: str) -> TargetError:
-    """Return what a failed connection means; a certificate that does not fit will not mend itself."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return TargetMisconfigured(
-                f"{host}: its certificate is not trusted", hint="set ca_file to the CA that issued it", code="tls"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return TargetMisconfigured(f"{host}: no TLS connection", hint="check endpoint", code="tls")
-        cause = cause.__cause__ or cause.__context__
-    return TargetUnavailable(f"{host}: no connection ({type(error).__name__})", code="connection")
 
 
 def error_of(reply: Reply) -> TargetError:

@@ -24,8 +24,9 @@ from connectors.base import (
     TargetError,
     TargetMisconfigured,
 )
+from connectors.http import OutcomeUnknown
 from connectors.sentinel.answers import Answer, Meaning
-from connectors.sentinel.client import OutcomeUnknown, Reply, SentinelClient, error_of
+from connectors.sentinel.client import Reply, SentinelClient, error_of
 from connectors.sentinel.columns import parse_columns
 from connectors.sentinel.identity import Token, TokenSource, fetch_token
 from connectors.sentinel.limiter import Limiter
@@ -120,6 +121,7 @@ class SentinelConnector:
         tokens = TokenSource(fetch or (lambda: fetch_token(settings)), self._clock)
         self._client = SentinelClient(settings, tokens, context.user_agent)
         self._mapper = Mapper(parse_columns(settings.columns))
+        self._add = self._mapper.add_mapped if settings.schema == "asim" else self._mapper.encode
         self._limiter = Limiter(self._clock, settings.quota_share)
         self._unsure = UnsureRequests()
         self._wire_limit = MAX_WIRE_BYTES
@@ -163,7 +165,7 @@ class SentinelConnector:
         for start in range(0, len(batch.records), BLOCK_RECORDS):
             moved, truncated = changes.moved, changes.truncated
             block = batch.records[start : start + BLOCK_RECORDS]
-            for index in self._mapper.encode(block, start, progress.rows):
+            for index in self._add(block, start, progress.rows):
                 progress.rejected.append(Rejection(index, "not_canonical", "not a canonical event; it was not sent"))
             progress.moved += changes.moved - moved
             progress.truncated += changes.truncated - truncated

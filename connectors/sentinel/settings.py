@@ -119,6 +119,12 @@ class SentinelSettings(TargetSettings):
         return self
 
     @model_validator(mode="after")
+    def _schema_has_columns(self) -> Self:
+        if self.schema not in {"canonical", "asim"}:
+            raise ValueError(f"schema {self.schema} has no columns for a table of Sentinel; choose canonical or asim")
+        return self
+
+    @model_validator(mode="after")
     def _columns_are_sound(self) -> Self:
         if faults := faults_of(self.columns):
             raise ValueError("columns: " + "; ".join(faults))

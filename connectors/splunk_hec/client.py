@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import httpx
 from isal import igzip
 
 from connectors.base import TargetError, TargetMisconfigured, TargetThrottled, TargetUnauthorized, TargetUnavailable
+from connectors.http import HttpSender, OutcomeUnknown
 from connectors.splunk_hec.answers import Answer, Meaning, read_answer
 from connectors.splunk_hec.settings import SplunkHecSettings
 from exporter.domain.secrets import SecretError
@@ -19,15 +17,8 @@ from exporter.domain.secrets import SecretError
 PATH = "/services/collector/event"
 #: isal level 1 compresses log events as well as zlib's level 1 and three times as fast; higher levels cost more than they save.
 GZIP_LEVEL = 1
-CONNECT_SECONDS = 10.0
 #: An endpoint that refused a connection or is busy is left alone this long while others are up.
 COOL_DOWN_SECONDS = 15.0
-#: HEC answers are below 1 kB; of a proxy's page no more is read than this.
-MAX_ANSWER_BYTES = 65_536
-
-
-class OutcomeUnknown(TargetUnavailable):
-    """The request may have been stored: sent, but not answered in a way that says so."""
 
 
 @dataclass(slots=True)
@@ -56,19 +47,21 @@ class HecClient:
     ) -> None:
         self._settings, self._user_agent, self._monotonic = settings, user_agent, monotonic
         self._endpoints = [Endpoint(url.rstrip("/")) for url in settings.endpoints]
-        self._http: httpx.AsyncClient | None = None
+        self._http: HttpSender | None = None
 
     async def open(self) -> None:
         """Build the connection pool and prove the token: an empty body gets code 5 (no data) from a token that is good, and
         writes nothing. Raises TargetError when no endpoint takes it.
         """
         await self.close()
-        self._http = httpx.AsyncClient(
-            verify=_tls(self._settings),
-            timeout=httpx.Timeout(self._settings.timeout_seconds, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=None, keepalive_expiry=30.0),
-            trust_env=False,  # a netrc entry would replace the token, a proxy variable reroute the events
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+        settings = self._settings
+        self._http = HttpSender(
+            timeout_seconds=settings.timeout_seconds,
+            url_setting="url",
+            headers={"User-Agent": self._user_agent},
+            ca_file=settings.ca_file,
+            cert_file=settings.cert_file,
+            key_file=settings.key_file,
         )
         failures: list[TargetError] = []
         for endpoint in self._endpoints:
@@ -89,7 +82,7 @@ class HecClient:
         """Close all connections."""
         http, self._http = self._http, None
         if http is not None:
-            await http.aclose()
+            await http.close()
 
     async def send(self, body: bytes) -> Reply:
         """POST events; try another endpoint when one surely stored nothing. Raises TargetError when there is no answer,
@@ -158,67 +151,13 @@ class HecClient:
             raise TargetUnavailable("the connector is not open")
         endpoint.under_way += 1
         try:
-            async with (
-                asyncio.timeout(self._settings.timeout_seconds + CONNECT_SECONDS),
-                http.stream(
-                    "POST", endpoint.url + PATH, content=body, headers={**headers, "Authorization": f"Splunk {token}"}
-                ) as response,
-            ):
-                text = await _read_some(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise _not_connected(error, endpoint.url) from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            raise TargetMisconfigured(f"{endpoint.url} is no usable address", hint="mend url") from None
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
-            raise OutcomeUnknown(
-                f"{endpoint.url}: no answer ({type(error).__name__})", code=_timeout_or_connection(error)
-            ) from None
+            got = await http.post(
+                endpoint.url + PATH, body, {**headers, "Authorization": f"Splunk {token}"}, name=endpoint.url
+            )
         finally:
             endpoint.under_way -= 1
-        answer = read_answer(response.status_code, text, response.headers.get("retry-after"))
+        answer = read_answer(got.status, got.text, got.headers.get("retry-after"))
         return Reply(answer, endpoint.url, len(body))
-
-
-async def _read_some(response: httpx.Response) -> bytes:
-    text = b""
-    async for part in response.aiter_raw():
-        text += part
-        if len(text) > MAX_ANSWER_BYTES:
-            break
-    return text
-
-
-def _tls(settings: SplunkHecSettings) -> ssl.SSLContext:
-    """Return the TLS context; read anew at every opening, so that renewed certificates count."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise TargetMisconfigured(
-            f"the TLS files cannot be used ({type(error).__name__})", hint="check ca_file, cert_file and key_file"
-        ) from None
-    return context
-
-
-def _timeout_or_connection(error: BaseException) -> str:
-    return "timeout" if isinstance(error, httpx.TimeoutException | TimeoutError) else "connection"
-
-
-def _not_connected(error: BaseException, url: str) -> TargetError:
-    """Return what a failed connection means; a certificate that does not fit will not mend itself."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return TargetMisconfigured(
-                f"{url}: its certificate is not trusted", hint="set ca_file to the CA that issued it", code="tls"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return TargetMisconfigured(
-                f"{url}: no TLS connection", hint="check http/https in url, cert_file and key_file", code="tls"
-            )
-        cause = cause.__cause__ or cause.__context__
-    return TargetUnavailable(f"{url}: no connection ({type(error).__name__})", code="connection")
 
 
 def _elsewhere(answer: Answer) -> bool:

@@ -21,8 +21,9 @@ from connectors.base import (
     TargetError,
     TargetMisconfigured,
 )
+from connectors.http import OutcomeUnknown
 from connectors.splunk_hec.answers import HINTS, Answer, Meaning
-from connectors.splunk_hec.client import HecClient, OutcomeUnknown, error_of, outcome_unknown
+from connectors.splunk_hec.client import HecClient, error_of, outcome_unknown
 from connectors.splunk_hec.encode import Encoded, Envelopes
 from connectors.splunk_hec.settings import SplunkHecSettings
 from connectors.splunk_hec.unsure import UnsureRequests

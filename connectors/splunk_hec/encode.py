@@ -15,9 +15,10 @@ from operator import add
 
 import orjson
 
-from connectors.base import Record, Rejection
+from connectors.base import Record, Rejection, heads_of
+from connectors.schemas.plain import text_of
 from connectors.splunk_hec.settings import SplunkHecSettings
-from exporter.domain.events import HEAD_ID, time_digits_of
+from exporter.domain.events import HEAD_ID, event_id_of, time_digits_of
 
 #: A canonical event holds at least its head and one key; ``{}`` would be blank to some releases of Splunk (code 13).
 _MIN_EVENT_BYTES = 60
@@ -65,7 +66,10 @@ class Envelopes:
             "index": settings.index,
         }
         constant = orjson.dumps({key: value for key, value in keys.items() if value is not None})
+        self._is_text = settings.schema in {"message", "raw"}
         self._middle = b"," + constant[1:-1] + b',"event":'
+        # A text has no room for its id, so that stands beside it as an indexed field.
+        self._text_middle = b"," + constant[1:-1] + b',"fields":{"event_id":"%b"},"event":'
 
     def head(self, value: bytes) -> bytes:
         """Return what precedes an event in its envelope. Raises ValueError when it is no canonical event.
@@ -84,18 +88,39 @@ class Envelopes:
 
     def encode(self, records: Sequence[Record]) -> tuple[Encoded, list[Rejection]]:
         """Encode what can be sent; what Splunk would misread is rejected here already."""
+        if self._is_text:
+            return self._encode_texts(records)
         values = [record.value for record in records]
         try:  # nearly always all are good, and a comprehension is the fastest way through them
-            return Encoded(list(range(len(values))), list(map(self.head, values)), values), []
+            return Encoded(list(range(len(values))), list(map(self.head, heads_of(records))), values), []
         except ValueError:
             pass
         encoded, rejected = Encoded([], [], []), []
-        for index, value in enumerate(values):
+        for index, record in enumerate(records):
             try:
-                encoded.heads.append(self.head(value))
+                encoded.heads.append(self.head(record.head))
             except ValueError:
                 rejected.append(Rejection(index, "not_canonical", "not a canonical event; it was not sent"))
             else:
                 encoded.indices.append(index)
-                encoded.values.append(value)
+                encoded.values.append(record.value)
+        return encoded, rejected
+
+    def _encode_texts(self, records: Sequence[Record]) -> tuple[Encoded, list[Rejection]]:
+        """Encode events of the schemas ``message`` and ``raw``: the event is a JSON string."""
+        encoded, rejected = Encoded([], [], []), []
+        for index, record in enumerate(records):
+            text = text_of(record.value)
+            if not text[1:-1].strip():
+                rejected.append(Rejection(index, "blank", "the event has no text, and Splunk refuses blank events"))
+                continue
+            try:
+                head = self.head(record.head)
+                middle = self._text_middle % event_id_of(record.head).encode()
+            except ValueError:
+                rejected.append(Rejection(index, "not_canonical", "not a canonical event; it was not sent"))
+                continue
+            encoded.indices.append(index)
+            encoded.heads.append(head.removesuffix(self._middle) + middle)
+            encoded.values.append(text)
         return encoded, rejected

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from exporter import __version__
-from exporter.cli import check, demo, dlq, policy, run, setup, status
+from exporter.cli import check, demo, dlq, policy, pseudonyms, run, setup, status
 from exporter.cli.failures import exit_code_of
 
 
@@ -61,6 +61,7 @@ def build_app() -> typer.Typer:
     app.command("status")(status.status)
     app.add_typer(dlq.app, name="dlq")
     app.add_typer(policy.app, name="policy")
+    app.add_typer(pseudonyms.app, name="pseudonyms")
     app.command("init")(setup.init)
     app.command("schema")(setup.schema)
     app.command("demo")(demo.demo)

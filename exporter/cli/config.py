@@ -53,7 +53,14 @@ def selector_findings(settings: Settings) -> Iterator[Finding]:
 def policy_findings(settings: Settings) -> Iterator[Finding]:
     """Compile every tenant's pipeline and run the tests of its packs."""
     from exporter.pipeline import compile_pipeline  # noqa: PLC0415
+    from exporter.pipeline.redact.policy import uses_pseudonyms  # noqa: PLC0415
+    from exporter.pseudonyms.keys import master_keys  # noqa: PLC0415
 
+    if any(uses_pseudonyms(tenant.policy) for tenant in settings.tenants.values()):
+        try:
+            master_keys(settings.service.pseudonym_key_file)
+        except ConfigurationError as error:
+            yield from error.findings
     key = settings.service.identity_key_file
     try:
         identity_key = key.reveal().encode()[:64] if key is not None else b""

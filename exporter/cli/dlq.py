@@ -106,14 +106,12 @@ def redrive(
 
 async def _redrive(settings: Settings, bus: Any, target: str, numbers: list[int]) -> dict[str, int]:
     """Build the target's connector as the service does and hand the letters to it."""
-    from connectors.base import ConnectorContext  # noqa: PLC0415 - loads the connector and the engine
-    from connectors.registry import factories  # noqa: PLC0415
+    from exporter.app import build_connector  # noqa: PLC0415 - loads the connector and the engine
     from exporter.delivery.redrive import redrive  # noqa: PLC0415
 
     directory = settings.service.state_dir / "targets" / target
     directory.mkdir(parents=True, exist_ok=True)
-    keys = settings.targets[target]
-    connector = factories()[keys.kind].build(keys, ConnectorContext(target=target, state_dir=str(directory)))
+    connector = build_connector(settings, target, directory)
     await connector.open()
     try:
         return await redrive(target, connector, bus, numbers=numbers)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from exporter.cli.config import ConfigOption, read_settings
 from exporter.cli.failures import FAILED
 from exporter.cli.output import print_error
+
+if TYPE_CHECKING:
+    from exporter.pseudonyms.vault import Vault
 
 app = typer.Typer(no_args_is_help=True, help="Try a redaction policy.")
 
@@ -32,7 +36,7 @@ def try_(
     config: ConfigOption,
     tenant: Annotated[str, typer.Option(help="The tenant whose policy is used.", show_default=False)],
 ) -> None:
-    """Redact standard input, one line out for each line in."""
+    """Redact standard input, one line out for each line in. Pseudonyms are those of this trial, not of the service."""
     settings = read_settings(config, policies=False)
     if tenant not in settings.tenants:
         from exporter.settings.findings import nearest  # noqa: PLC0415
@@ -41,11 +45,20 @@ def try_(
         raise typer.BadParameter(message, param_hint="--tenant")
     from exporter.pipeline import compile_pipeline  # noqa: PLC0415 - loads the scan engine
 
-    pipeline = compile_pipeline(tenant, settings.tenants[tenant])
+    pipeline = compile_pipeline(tenant, settings.tenants[tenant], tokens=_tokens_of_a_trial(tenant))
     withheld = redact_stream(pipeline.redact_lines, sys.stdin.buffer, sys.stdout.buffer)
     if withheld:
         print_error(f"{withheld} line(s) could not be redacted and were withheld")
         raise typer.Exit(FAILED)
+
+
+def _tokens_of_a_trial(tenant: str) -> Vault:
+    """Return a source of pseudonyms that is gone with the process: a trial must not fill the store with its values."""
+    from exporter.pseudonyms.keys import Sealer  # noqa: PLC0415
+    from exporter.pseudonyms.sqlite import SqliteSaltStore  # noqa: PLC0415
+    from exporter.pseudonyms.vault import Vault  # noqa: PLC0415
+
+    return Vault(SqliteSaltStore(None), Sealer([os.urandom(32)], tenant), "month")
 
 
 def redact_stream(redact: Redact, source: BinaryIO, sink: BinaryIO) -> int:

@@ -20,7 +20,9 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines)."""
+    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines). ``dropped``: by the
+    tenant's policy. What came in is what went out, was held, or was dropped.
+    """
 
     tenant: str
     pass_name: str
@@ -32,6 +34,7 @@ class LedgerEntry:
     loki_count: int
     fingerprint: str
     policy_id: str
+    dropped: int = 0
 
 
 def _digest(body: bytes) -> str:

@@ -279,10 +279,14 @@ class LaneWorker:
             say(event, target=self._parts.target, lane=lane, suppressed=suppressed, **fields)
 
 
+#: The rest of a record that stands in its canonical form.
+_CANONICAL = (None,)
+
+
 def _records_of(head: list[BusRecord]) -> list[Record]:
     """Return what a connector gets of the bus's records."""
     # tuple.__new__ skips the constructor of the named tuple: a third of the cost for every event.
-    return [tuple.__new__(Record, record[:3]) for record in head]
+    return [tuple.__new__(Record, record[:3] + _CANONICAL) for record in head]
 
 
 def _check(result: DeliveryResult, count: int) -> None:

@@ -45,7 +45,9 @@ async def redrive(
     letters = await asyncio.to_thread(
         lambda: [x for x in bus.dead_letters().list(target) if wanted is None or x.number in wanted]
     )
-    for batch in _batches(letters, connector.capabilities):
+    whole = [letter for letter in letters if letter.value]  # one without a body was withheld by the exit scan
+    work.counts["refused"] += len(letters) - len(whole)
+    for batch in _batches(whole, connector.capabilities):
         await work.deliver(batch)
     return work.counts
 

@@ -70,7 +70,7 @@ def build_letters(
                 code=rejection.code,
                 failed_ns=now_ns,
                 key=record.key,
-                value=record.value,
+                value=b"" if rejection.withheld else record.value,
             )
         )
     return letters

@@ -49,7 +49,7 @@ class EncodedBatch:
     ``keys[i]`` is the stream id (order within a stream is kept by the bus), ``values[i]`` the canonical event.
     ``held_ids`` name events that were held back because they could not be redacted safely (fail closed); they are in
     Loki still. ``counts`` are accounting figures by outcome: ``in``, ``out``, ``held``, ``parse_declined``,
-    ``redacted`` (events with at least one hit).
+    ``redacted`` (events with at least one hit), and where the policy drops events ``dropped``.
     """
 
     tenant: str

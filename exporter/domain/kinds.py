@@ -28,7 +28,11 @@ _ENDS = ("source.ip", "destination.ip", "source.address", "destination.address")
 
 _ALL = (
     Kind("log", "anything that is none of the others"),
-    Kind("app.error", "an application reports an error with its type or stack", (("error.type", "error.message"),)),
+    Kind(
+        "app.error",
+        "an application reports an error with its type or stack",
+        (("error.type", "error.message", "error.stack_trace"),),
+    ),
     Kind("auth.logon", "somebody logs on, or tries to (event.outcome)", (_USER,)),
     Kind("auth.logoff", "a session ends", (_USER,)),
     Kind("auth.elevate", "somebody acts as another: sudo, su, runas, assumed roles", (_USER,)),

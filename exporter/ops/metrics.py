@@ -53,11 +53,17 @@ TENANT_STOPPED = Gauge(
 # --- pipeline ---------------------------------------------------------------------------------------------------------
 EVENTS = Counter(
     "loki_siem_events_total",
-    "Events by outcome: out (on the bus), held (not safely redactable).",
+    "Events by outcome: out (on the bus), held (not safely redactable), dropped (by the policy).",
     ["tenant", "outcome"],
 )
 EVENT_BYTES = Counter("loki_siem_event_bytes_total", "Bytes of canonical events committed to the bus.", ["tenant"])
 REDACTIONS = Counter("loki_siem_redactions_total", "Spans redacted, by rule.", ["tenant", "rule"])
+PSEUDONYMS_UNAVAILABLE = Gauge(
+    "loki_siem_pseudonyms_unavailable",
+    "1 while a tenant waits for its store of pseudonyms; nothing is lost, nothing goes on.",
+    ["tenant"],
+    multiprocess_mode="mostrecent",
+)
 PARSE_DECLINED = Counter("loki_siem_parse_declined_total", "Lines no parser took; they left as kind log.", ["tenant"])
 EXIT_SCAN_HITS = Counter(
     "loki_siem_exit_scan_hits_total",

@@ -18,25 +18,31 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
 from typing import Any
 
-from exporter.domain.clock import Clock, SystemClock
+from exporter.domain.clock import SystemClock
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch, encode_head
-from exporter.errors import ConfigurationError, Finding, RedactionFailed
+from exporter.errors import ConfigurationError, Finding, PseudonymsUnavailable, RedactionFailed
 from exporter.ops.metrics import EXIT_SCAN_HITS
 from exporter.pipeline.encode import encode_body, members
+from exporter.pipeline.guard import ExitGuard
 from exporter.pipeline.normalise import Mapper, Normaliser
 from exporter.pipeline.parse import OverBound
-from exporter.pipeline.parse.lines import LineParser
+from exporter.pipeline.parse.lines import LineParser, StreamParser
+from exporter.pipeline.redact.actions import Tokens
 from exporter.pipeline.redact.engine import Redactor, sample_findings
+from exporter.pipeline.redact.fields import EventDropped, FieldPolicy
+from exporter.pipeline.redact.policy import FieldActions, NoTokens, SampleTokens, compile_policy, outcome_findings
 from exporter.pipeline.redact.rules import load_rules
 from exporter.pipeline.redact.values import ValueRedactor
-from exporter.pipeline.streams import NO_METADATA, StreamCache, StreamParts
+from exporter.pipeline.splitting import halves, until
+from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache, StreamParts
 from exporter.settings.model import TenantSettings
 
 #: Part of ``policy_id``. Raise it when validators, the engine or the masks change what comes out for the same packs.
@@ -47,7 +53,9 @@ _MESSAGE_CHARS = 4096
 
 @dataclass(slots=True, repr=False)
 class _Part:
-    """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back."""
+    """Events under way, as columns; ``hit``: something was redacted in it. An empty body is held back, or dropped by the
+    policy when its row is in ``dropped``.
+    """
 
     keys: list[bytes] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
@@ -55,14 +63,19 @@ class _Part:
     shared: list[bytes] = field(default_factory=list)  # members that many events have in common
     bodies: list[bytes] = field(default_factory=list)
     hit: list[bool] = field(default_factory=list)
+    dropped: set[int] = field(default_factory=set)
     declined: int = 0
     redactions: dict[str, int] = field(default_factory=dict)
 
     def drop_held(self, held_ids: list[bytes]) -> None:
-        """Drop the events that are held back from the columns, adding their ids to ``held_ids``."""
+        """Drop the events that do not leave from the columns, adding the ids of those held back to ``held_ids``."""
+        for row in self.dropped:
+            self.bodies[row] = b""
         if all(self.bodies):
             return
-        held_ids += [event_id for event_id, body in zip(self.ids, self.bodies, strict=True) if not body]
+        held_ids += [
+            event_id for row, event_id in enumerate(self.ids) if not self.bodies[row] and row not in self.dropped
+        ]
         columns: tuple[list[Any], ...] = (self.keys, self.ids, self.times_ns, self.shared)
         for column in columns:
             column[:] = compress(column, self.bodies)
@@ -79,26 +92,48 @@ class Pipeline:
         redactor: Redactor,
         policy_id: str,
         identity_key: bytes,
-        clock: Clock,
+        fields: FieldActions | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.tenant = tenant
         self.policy_id = policy_id
         self._settings = settings
         self._redactor = redactor
-        self._clock = clock
         self._values = ValueRedactor(redactor)
-        self._streams = StreamCache(tenant, identity_key, self._values)
-        self._normaliser = Normaliser()
+        self._dropping = redactor.dropping
+        # A cancelled task leaves its thread to finish, while the next one begins with the same batch.
+        self._lock = threading.Lock()
+        #: Makes pseudonyms; None for a policy without any.
+        self._tokens = tokens
+        self._stamp: object = None
+        self._fields = FieldPolicy(fields, tokens.learn if tokens else None) if fields else None
+        self._normaliser = Normaliser(settings.fields, settings.tempo_url)
+        self._streams = StreamCache(tenant, identity_key, self._values, self._normaliser, self._fields)
         self._lines = LineParser(settings.format)
 
+    @property
+    def blocks(self) -> bool:
+        """Whether :meth:`process` may wait for a disk or a broker: then call it outside of the event loop."""
+        return self._tokens is not None
+
+    def close(self) -> None:
+        """Let go of the store of pseudonyms."""
+        with self._lock:
+            if self._tokens is not None:
+                self._tokens.close()
+
     def process(self, batch: EntryBatch) -> EncodedBatch:
-        """Return the events of a batch, in order. Never raises for bad data: an event that cannot be redacted safely is
-        in ``held_ids``.
+        """Return the events of a batch, in order within a stream. Never raises for bad data: an event that cannot be redacted
+        safely is in ``held_ids``.
+
+        Raises PseudonymsUnavailable when the policy makes pseudonyms and their store cannot answer: nothing was done, the
+        same batch can be given again.
         """
         collecting = gc.isenabled()
         gc.disable()  # an event's dictionaries live for some microseconds; collecting among them finds nothing
         try:
-            return self._process_batch(batch)
+            with self._lock:
+                return self._process_batch(batch)
         finally:
             if collecting:
                 gc.enable()
@@ -111,11 +146,12 @@ class Pipeline:
                 "data.class": self._settings.data_class,
                 "policy.id": self.policy_id,
                 "late": batch.late,
-                "observed_time": self._clock.now_ns(),
             }
         )
         totals = {"in": batch.count, "out": 0, "held": 0, "parse_declined": 0, "redacted": 0}
-        for part in self._parts([s for s in batch.streams if len(s)], common):
+        dropped = 0
+        for part in self._all_parts([s for s in batch.streams if len(s)], common):
+            dropped += len(part.dropped)
             part.drop_held(out.held_ids)
             out.keys += part.keys
             out.values += [
@@ -129,6 +165,8 @@ class Pipeline:
             for name, number in part.redactions.items():
                 out.redactions[name] = out.redactions.get(name, 0) + number
         totals["out"], totals["held"] = len(out.values), len(out.held_ids)
+        if dropped:
+            totals["dropped"] = dropped
         out.counts = totals
         return out
 
@@ -136,12 +174,14 @@ class Pipeline:
         """Redact lines, one out for each in (``policy try``). Raises RedactionFailed."""
         counts: dict[str, int] = {}
         try:
+            if self._tokens is not None:
+                self._begin(self._tokens, SystemClock().now_ns())
             done = self._redactor.settled(lines, counts)
             for row in done.changed:
                 if (
                     lines[row][:1] == "{"
                     and self._lines.parse(done.texts[row]) is None
-                    and (parsed := self._lines.parse(lines[row]))
+                    and (parsed := self._lines.parse_original(lines[row]))
                 ):
                     safe = self._values.redact(dict(zip(*parsed[1:], strict=True)), counts)
                     done.texts[row] = encode_body(safe).decode()
@@ -149,14 +189,34 @@ class Pipeline:
             raise RedactionFailed(f"redaction failed ({type(error).__name__})") from None
         return done.texts
 
+    def _all_parts(self, streams: list[StreamEntries], common: bytes) -> Iterator[_Part]:
+        """Process entries, those of one epoch of pseudonyms together."""
+        tokens = self._tokens
+        while tokens is not None and streams:
+            self._begin(tokens, min(stream.times_ns[0] for stream in streams))
+            now, later = until(streams, tokens.end_ns())
+            if not now:
+                break
+            yield from self._parts(now, common)
+            streams = later
+        yield from self._parts(streams, common)
+
+    def _begin(self, tokens: Tokens, time_ns: int) -> None:
+        tokens.begin(time_ns)
+        if (stamp := tokens.stamp()) != self._stamp:
+            self._streams.clear()  # labels hold tokens, too
+            self._stamp = stamp
+
     def _parts(self, streams: list[StreamEntries], common: bytes) -> list[_Part]:
         """Process entries; where that fails, halve them until the one that fails is alone, and hold it."""
         if not streams:
             return []
         try:
             return [self._process(streams, common)]
+        except PseudonymsUnavailable:
+            raise  # no fault of the data: all of it waits
         except Exception:  # noqa: BLE001 (fail closed, whatever it is; its text may hold a line, so it goes nowhere)
-            first, second = _halves(streams)
+            first, second = halves(streams)
             if not second:
                 return [_Part([b""], list(first[0].event_ids), [0], [b""], [b""], [False])]
         return self._parts(first, common) + self._parts(second, common)
@@ -168,6 +228,7 @@ class Pipeline:
         part.hit = [False] * len(lines)
         for row in done.changed:
             part.hit[row] = True
+        part.dropped.update(done.dropped)
         shares = self._streams.streams([stream.labels for stream in streams], part.redactions)
         row = 0
         for stream, shared in zip(streams, shares, strict=True):
@@ -181,27 +242,37 @@ class Pipeline:
         before = common + shared.encoded
         plain = before + b'"loki.structured_metadata":{},'
         extras = self._streams.metadata(stream.metadata, part.redactions) if stream.metadata else None
-        to_event, parse = self._normaliser.mapper(shared.claimed), self._lines.parse
+        to_event, lines = self._normaliser.mapper(shared.claimed), self._lines.stream(stream.labels)
+        parse = lines.parse
         is_kept = self._settings.original == "always"
         base, hit = len(part.ids), part.hit
         members_of = [plain] * len(texts)
+        events: list[dict[str, Any]] = []
         for index, text in enumerate(texts):
             try:
                 parsed = parse(text)
                 if parsed is not None:
                     event = to_event(*parsed)
                 else:
-                    event = self._unparsed(text, to_event, part, stream.lines[index] if hit[base + index] else None)
+                    event = self._unparsed(
+                        text, to_event, lines, part, stream.lines[index] if hit[base + index] else None
+                    )
             except OverBound:
                 event = self._over_bound(text)
+            except EventDropped:
+                event = {}
+                part.dropped.add(base + index)
             if is_kept:
                 event["event.original"] = text
             if extras is not None and (extra := extras[index]) is not NO_METADATA:
                 members_of[index] = b'%b"loki.structured_metadata":%b,' % (before, extra.encoded)
                 hit[base + index] |= extra.redacted
                 if extra.fields:
-                    _add_metadata(event, extra.fields, shared.claimed)
-            part.bodies.append(encode_body(event))
+                    self._normaliser.add_metadata(event, extra.fields, shared.claimed)
+            events.append(event)
+        if self._fields is not None:
+            self._apply(self._fields, events, shared, extras, part)
+        part.bodies += map(encode_body, events)
         part.ids += stream.event_ids
         part.times_ns += stream.times_ns
         part.shared += members_of
@@ -209,14 +280,38 @@ class Pipeline:
         if shared.redacted:
             hit[base : base + len(texts)] = [True] * len(texts)
 
-    def _unparsed(self, text: str, to_event: Mapper, part: _Part, original: str | None) -> dict[str, Any]:
+    def _apply(
+        self,
+        fields: FieldPolicy,
+        events: list[dict[str, Any]],
+        shared: StreamParts,
+        extras: list[MetadataParts] | None,
+        part: _Part,
+    ) -> None:
+        """Apply the field policies to the events of one stream, the next ones of the part."""
+        base = len(part.ids)
+        for index, (event, plan) in enumerate(zip(events, fields.plans(events), strict=True)):
+            removed = shared.removed
+            if extras is not None and extras[index].removed:
+                removed = {**removed, **extras[index].removed}
+            try:
+                part.hit[base + index] |= fields.apply(event, plan, removed)
+            except EventDropped:
+                part.dropped.add(base + index)
+
+    def _unparsed(
+        self, text: str, to_event: Mapper, lines: StreamParser, part: _Part, original: str | None
+    ) -> dict[str, Any]:
         """Return the own keys of an event whose redacted line no parser took; ``original``: the line when that is another.
-        Raises OverBound.
+        Raises OverBound, EventDropped.
         """
-        if original is not None and original.lstrip()[:1] == "{" and (parsed := self._lines.parse(original)):
-            safe: dict[str, Any] = self._values.redact(to_event(*parsed), {})
+        if original is not None and original.lstrip()[:1] == "{" and (parsed := lines.parse_original(original)):
+            found: dict[str, int] = {}
+            safe: dict[str, Any] = self._values.redact(to_event(*parsed), found)
+            if not self._dropping.isdisjoint(found):
+                raise EventDropped
             return safe
-        part.declined += self._lines.is_declined(text)
+        part.declined += lines.is_declined(text)
         return {"kind": "log", "message": text}
 
     def _over_bound(self, text: str) -> dict[str, Any]:
@@ -225,6 +320,10 @@ class Pipeline:
         if self._settings.original != "never":
             event["message"], event["event.original"] = text[:_MESSAGE_CHARS], text
         return event
+
+    def guard(self) -> ExitGuard:
+        """Return the exit scan of this tenant's rules, for targets that map events to a schema of their own."""
+        return ExitGuard(self._redactor)
 
     def _exit_scan(self, part: _Part) -> None:
         """Scan what leaves; mend the bodies in which anything is found, or empty them. Heads hold only what is ours; labels
@@ -236,49 +335,30 @@ class Pipeline:
             return
         ends = list(accumulate(len(body) + 1 for body in bodies))
         for index in dict.fromkeys(bisect_right(ends, first) for first, _, _ in spans):
+            if index in part.dropped:
+                continue
+            found: dict[str, int] = {}
             try:
-                mended = self._mended(bodies[index], part)
+                mended = self._mended(bodies[index], found)
             except RedactionFailed:
                 mended = b""
                 EXIT_SCAN_HITS.labels(self.tenant).inc()
+            if not self._dropping.isdisjoint(found):
+                part.dropped.add(index)
+            for name, number in found.items():
+                part.redactions[name] = part.redactions.get(name, 0) + number
             part.hit[index] = mended != bodies[index]
             bodies[index] = mended
 
-    def _mended(self, body: bytes, part: _Part) -> bytes:
+    def _mended(self, body: bytes, counts: dict[str, int]) -> bytes:
         """Redact an encoded event value by value. Raises RedactionFailed when they do not come clean.
 
         A hit that is in no key and no value was made by the encoding, such as ``"password:","`` out of the end of one text
         and the beginning of the next; then the event leaves as it is.
         """
         decoded: dict[str, Any] = json.loads(body)  # not orjson: integers of any size stay exact
-        safe = self._values.redact(decoded, part.redactions)
+        safe = self._values.redact(decoded, counts)
         return body if safe == decoded else encode_body(safe)
-
-
-def _add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozenset[str]) -> None:
-    """Add what structured metadata tells, where neither labels nor the line say it."""
-    has_severity = "severity.text" in event or "severity.text" in claimed
-    for name, value in fields.items():
-        if name not in event and name not in claimed and not (has_severity and name.startswith("severity.")):
-            event[name] = value
-
-
-def _halves(streams: list[StreamEntries]) -> tuple[list[StreamEntries], list[StreamEntries]]:
-    """Split entries in two, in order; the second half is empty when there is only one entry."""
-    if len(streams) > 1:
-        middle = len(streams) // 2
-        return streams[:middle], streams[middle:]
-    stream = streams[0]
-    if len(stream) == 1:
-        return streams, []
-    middle = len(stream) // 2
-
-    def part(low: int, high: int) -> list[StreamEntries]:
-        metadata = None if stream.metadata is None else stream.metadata[low:high]
-        ids = stream.event_ids[low:high]
-        return [StreamEntries(stream.labels, stream.times_ns[low:high], stream.lines[low:high], ids, metadata)]
-
-    return part(0, middle), part(middle, len(stream))
 
 
 #: Redactors by the digest of their packs. Most tenants share their packs, and compiling costs a third of a second.
@@ -290,12 +370,13 @@ def compile_pipeline(
     settings: TenantSettings,
     *,
     identity_key: bytes = b"",
-    clock: Clock | None = None,
+    tokens: Tokens | None = None,
 ) -> Pipeline:
     """Compile a tenant's pipeline; called once at start and by ``check``.
 
-    ``identity_key`` is that of the event ids (it names the streams too). Raises ConfigurationError with every finding: unknown packs, patterns that do not compile, samples that
-    fail.
+    ``identity_key`` is that of the event ids (it names the streams too). ``tokens`` makes pseudonyms; without it a policy that
+    needs them can be checked, but holds back every event that they are for. Raises ConfigurationError with every finding:
+    unknown packs, patterns that do not compile, samples that fail, policies that name what is not there.
     """
     path = f"tenants.{tenant}.redaction"
     rules, digest, findings = load_rules(settings.redaction, path)
@@ -309,5 +390,15 @@ def compile_pipeline(
     if findings or redactor is None:
         raise ConfigurationError(findings)
     _COMPILED[digest] = redactor
-    policy = hashlib.blake2b(f"{REDACTION_VERSION}:{digest}".encode(), digest_size=8).hexdigest()
-    return Pipeline(tenant, settings, redactor, policy, identity_key, clock or SystemClock())
+    where = f"tenants.{tenant}.policy"
+    sample, findings = compile_policy(settings.policy, redactor.rules, SampleTokens(), where)
+    findings = findings or outcome_findings(redactor, sample, where)
+    if findings:
+        raise ConfigurationError(findings)
+    source = (tokens or NoTokens()) if sample.needs_tokens else None
+    policy, _ = compile_policy(settings.policy, redactor.rules, source or NoTokens(), where)
+    if policy.actions != tuple(rule.action for rule in redactor.rules):
+        redactor = redactor.acting(policy.actions, source.learn if source else None)
+    version = f"{REDACTION_VERSION}:{digest}" + (f":{policy.digest}" if policy.digest else "")
+    policy_id = hashlib.blake2b(version.encode(), digest_size=8).hexdigest()
+    return Pipeline(tenant, settings, redactor, policy_id, identity_key, policy.fields, source)

@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import signal
 import ssl
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 from isal import isal_zlib
@@ -28,6 +26,7 @@ from isal import isal_zlib
 from exporter.domain.events import HEAD_ID
 from exporter.sandbox.hec_rules import TEXT, Refused, Rules, id_of, objects
 from exporter.sandbox.http import Request, Response, Server
+from exporter.sandbox.scripted import Faults, ScriptedFault, Store, json_answer, serve_until_signalled
 
 _EVENT_PATHS = frozenset(
     {"/services/collector", "/services/collector/event", "/services/collector/1.0", "/services/collector/event/1.0"}
@@ -36,26 +35,15 @@ _HEALTH_PATHS = frozenset({"/services/collector/health", "/services/collector/he
 _HTML = b"<!doctype html><html><head><title>%d %b</title></head><body><h1>%b</h1></body></html>"
 
 
-@dataclass(slots=True)
-class Fault:
-    """What happens to the next requests with events, ``times`` of them.
-
-    ``code``: this HEC code; with ``event`` the events before that zero-based number are stored first (the number in the
-    answer is one higher for code 7). ``status``: this HTTP status with an HTML body. ``store``: store everything, then go
-    wrong. ``cut``: close without an answer. ``hang``: never answer. ``slow_seconds``: answer late. ``body``: answer
-    200 with this text.
+@dataclass(slots=True, kw_only=True)
+class Fault(ScriptedFault):
+    """``code``: this HEC code; with ``event`` the events before that zero-based number are stored first (the number in the
+    answer is one higher for code 7). ``status``: this HTTP status with an HTML body.
     """
 
     code: int | None = None
     event: int | None = None
     status: int | None = None
-    store: bool = False
-    cut: bool = False
-    hang: bool = False
-    slow_seconds: float = 0.0
-    body: str | None = None
-    retry_after: str | None = None
-    times: int = 1
 
 
 @dataclass(slots=True)
@@ -89,11 +77,11 @@ class StandInHec:
         self.stats = Stats()
         self.accepted: list[str] = []
         self.events: list[dict[str, Any]] = []
-        self.faults: deque[Fault] = deque()
+        self.faults: Faults[Fault] = Faults()
         #: Added to the number of the refused event in answers; None leaves it out. Real servers and proxies do both.
         self.number_offset: int | None = 0
         self._keep_events, self._keep_ids = keep_events, keep_ids
-        self._store: BinaryIO | None = store.open("ab") if store is not None else None
+        self._store = Store(store)
         self._server = Server(self._handle, max_body_bytes=1_000_000_000)
 
     @property
@@ -105,8 +93,7 @@ class StandInHec:
 
     async def stop(self) -> None:
         await self._server.stop()
-        if self._store is not None:
-            self._store.close()
+        self._store.close()
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
@@ -138,7 +125,7 @@ class StandInHec:
         if not body.strip():
             self.stats.probes += 1
             return self._answer(5)
-        fault = self._next_fault()
+        fault = self.faults.next()
         if fault is not None:
             return self._go_wrong(fault, body)
         return self._store_all(body)
@@ -176,15 +163,6 @@ class StandInHec:
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
-    def _next_fault(self) -> Fault | None:
-        if not self.faults:
-            return None
-        fault = self.faults[0]
-        fault.times -= 1
-        if fault.times <= 0:
-            self.faults.popleft()
-        return fault
-
     def _go_wrong(self, fault: Fault, body: bytes) -> Response:
         if fault.code is not None and fault.event is not None:
             return self._stop_at(fault.code, fault.event, fault.retry_after, body)
@@ -192,10 +170,8 @@ class StandInHec:
             return self._take_slowly(fault, body)
         if fault.store:
             self._store_all(body)
-        if fault.cut or fault.hang:
-            return Response(close=fault.cut, hang=fault.hang)
-        if fault.body is not None:
-            return Response(200, fault.body.encode(), {"Content-Type": "text/html"})
+        if (answer := fault.unanswered()) is not None:
+            return answer
         if fault.status is not None:
             return self._html(fault.status, fault.retry_after)
         return self._answer(fault.code if fault.code is not None else 8, None, fault.retry_after)
@@ -238,7 +214,7 @@ class StandInHec:
             self.accepted.extend(id_of(value.get("event")) for value in envelopes)
         if self._keep_events:
             self.events.extend(envelopes)
-        self._write(b"".join([line + b"\n" for line in lines]))
+        self._store.write(b"".join([line + b"\n" for line in lines]))
 
     def _store_fast(self, body: bytes) -> Response:
         """Count envelopes by their framing; enough for our own encoder, whose output the strict mode tests."""
@@ -247,13 +223,8 @@ class StandInHec:
             return self._answer(6, 0)
         self.stats.accepted += count
         self.stats.accepted_bytes += len(body)
-        self._write(body)
+        self._store.write(body)
         return self._answer(0)
-
-    def _write(self, data: bytes) -> None:
-        if self._store is not None:
-            self._store.write(data)
-            self._store.flush()  # a killed stand-in must not forget what it acknowledged
 
     # --- control ------------------------------------------------------------------------------------------------------
 
@@ -262,17 +233,13 @@ class StandInHec:
         return {"ids": len(ids), "distinct": len(set(ids)), "skipped": rules.skipped, "dropped": rules.dropped}
 
     def _control(self, request: Request) -> Response:
+        if (answer := self.faults.control(request, Fault)) is not None:
+            return answer
         what = request.path.removeprefix("/sandbox/")
         if what == "stats":
-            return _plain_json(asdict(self.stats) | self._further_counts())
+            return json_answer(asdict(self.stats) | self._further_counts())
         if what == "ids":
-            return _plain_json(self.accepted)
-        if what == "faults" and request.method == "POST":
-            self.faults.extend(Fault(**fault) for fault in orjson.loads(request.body))
-            return _plain_json({"waiting": len(self.faults)})
-        if what == "faults/clear" and request.method == "POST":
-            self.faults.clear()
-            return _plain_json({"waiting": 0})
+            return json_answer(self.accepted)
         return Response(404)
 
 
@@ -302,10 +269,6 @@ def _json(status: int, code: int, text: str, number: int | None = None) -> Respo
     return Response(status, orjson.dumps(body), {"Content-Type": "application/json; charset=UTF-8"})
 
 
-def _plain_json(value: Any) -> Response:
-    return Response(200, orjson.dumps(value), {"Content-Type": "application/json"})
-
-
 async def _serve(arguments: argparse.Namespace) -> None:
     hec = StandInHec(
         arguments.token_file.read_text("utf-8").strip(),
@@ -316,13 +279,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         store=arguments.store,
     )
     await hec.start(arguments.port)
-    print(hec.url, flush=True)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    await hec.stop()
+    await serve_until_signalled(hec)
 
 
 def main() -> None:

@@ -15,15 +15,13 @@ import argparse
 import asyncio
 import contextlib
 import re
-import signal
 import ssl
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 from isal import isal_zlib
@@ -32,6 +30,7 @@ from exporter.sandbox.certificates import self_signed
 from exporter.sandbox.entra import Entra
 from exporter.sandbox.http import Request, Response, Server
 from exporter.sandbox.logs_rules import MAX_PLAIN_BYTES, MAX_WIRE_BYTES, STREAM_COLUMNS, Quota, Refused, Table
+from exporter.sandbox.scripted import Faults, ScriptedFault, Store, json_answer, serve_until_signalled
 
 AUDIENCE = "https://monitor.azure.com"
 DCR_ID, STREAM = "dcr-0123456789abcdef0123456789abcdef", "Custom-LokiEvents"
@@ -40,26 +39,13 @@ _PATH = re.compile(r"/dataCollectionRules/([^/]+)/streams/([^/]+)")
 _HTML = b"<!doctype html><html><head><title>%d</title></head><body><h1>Error</h1></body></html>"
 
 
-@dataclass(slots=True)
-class Fault:
-    """What happens to the next requests with records, ``times`` of them, after ``skip`` others.
-
-    ``status`` with ``code``: this answer in Azure's form; ``html``: in a proxy's instead. ``store``: store everything, then go
-    wrong. ``cut``: close without an answer. ``hang``: never answer. ``slow_seconds``: answer late. ``body``: answer
-    200 with this text.
-    """
+@dataclass(slots=True, kw_only=True)
+class Fault(ScriptedFault):
+    """``status`` with ``code``: this answer in Azure's form; ``html``: in a proxy's instead."""
 
     status: int = 503
     code: str = ""
     html: bool = False
-    store: bool = False
-    cut: bool = False
-    hang: bool = False
-    slow_seconds: float = 0.0
-    body: str | None = None
-    retry_after: str | None = None
-    skip: int = 0
-    times: int = 1
 
 
 @dataclass(slots=True)
@@ -99,12 +85,12 @@ class StandInLogs:
         self.accepted: list[str] = []
         self.rows: list[dict[str, Any]] = []
         self.stored_by: dict[str, int] = {}
-        self.faults: deque[Fault] = deque()
+        self.faults: Faults[Fault] = Faults()
         #: The role is in effect from then on.
         self.role_from = now() + role_after_seconds
         self.max_plain_bytes = MAX_PLAIN_BYTES
         self._now, self._keep_rows = now, keep_rows
-        self._store: BinaryIO | None = store.open("ab") if store is not None else None
+        self._store = Store(store)
         self._server = Server(self._handle, max_body_bytes=64 * 1_048_576)
 
     @property
@@ -120,8 +106,7 @@ class StandInLogs:
 
     async def stop(self) -> None:
         await self._server.stop()
-        if self._store is not None:
-            self._store.close()
+        self._store.close()
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------
 
@@ -159,7 +144,7 @@ class StandInLogs:
             return self._count(Response(204))
         self.quota.use(len(body), self._now())
         request_id = _guid_of(request.headers.get("x-ms-client-request-id", ""))
-        fault = self._next_fault()
+        fault = self.faults.next()
         return self._go_wrong(fault, body, request_id) if fault is not None else self._take(body, request_id)
 
     def _check_caller(self, request: Request) -> None:
@@ -213,7 +198,7 @@ class StandInLogs:
             self.accepted += [str(row.get("EventId", "")) for row in rows]
             if self._keep_rows:
                 self.rows += rows
-            self._write(b"".join([orjson.dumps(row) + b"\n" for row in rows]))
+            self._store.write(b"".join([orjson.dumps(row) + b"\n" for row in rows]))
         self.stats.accepted += count
         self.stats.accepted_bytes += len(body)
         if request_id:
@@ -225,27 +210,10 @@ class StandInLogs:
         count = body.count(b'{"TimeGenerated":"')
         if not count or not (body.startswith(b'[{"TimeGenerated":"') and body.endswith(b"}]")):
             raise Refused(400, "InvalidPayload")
-        self._write(body)
+        self._store.write(body)
         return count
 
-    def _write(self, data: bytes) -> None:
-        if self._store is not None:
-            self._store.write(data)
-            self._store.flush()  # a killed stand-in must not forget what it accepted
-
     # --- faults -------------------------------------------------------------------------------------------------------
-
-    def _next_fault(self) -> Fault | None:
-        if not self.faults:
-            return None
-        fault = self.faults[0]
-        if fault.skip > 0:
-            fault.skip -= 1
-            return None
-        fault.times -= 1
-        if fault.times <= 0:
-            self.faults.popleft()
-        return fault
 
     def _go_wrong(self, fault: Fault, body: bytes, request_id: str) -> Response:
         if fault.store or fault.slow_seconds:
@@ -253,28 +221,22 @@ class StandInLogs:
             if fault.slow_seconds:
                 answer.delay_seconds = fault.slow_seconds
                 return answer
-        if fault.cut or fault.hang:
-            return Response(close=fault.cut, hang=fault.hang)
-        if fault.body is not None:
-            return self._count(Response(200, fault.body.encode(), {"Content-Type": "text/html"}))
+        if (unanswered := fault.unanswered()) is not None:
+            return unanswered
         if fault.html:
             return self._count(Response(fault.status, _HTML % fault.status, {"Content-Type": "text/html"}))
         return self._refuse(fault.status, fault.code, fault.retry_after)
 
     def _control(self, request: Request) -> Response:
+        if (answer := self.faults.control(request, Fault)) is not None:
+            return answer
         what = request.path.removeprefix("/sandbox/")
         if what == "stats":
             silent = asdict(self.table.silent) | {"dropped_names": sorted(self.table.silent.dropped_names)}
             counts = {"ids": len(self.accepted), "distinct": len(set(self.accepted))}
-            return _json(asdict(self.stats) | counts | {"silent": silent, "tokens": self.entra.requests})
+            return json_answer(asdict(self.stats) | counts | {"silent": silent, "tokens": self.entra.requests})
         if what == "ids":
-            return _json(self.accepted)
-        if what == "faults" and request.method == "POST":
-            self.faults.extend(Fault(**fault) for fault in orjson.loads(request.body))
-            return _json({"waiting": len(self.faults)})
-        if what == "faults/clear" and request.method == "POST":
-            self.faults.clear()
-            return _json({"waiting": 0})
+            return json_answer(self.accepted)
         return Response(404)
 
 
@@ -286,10 +248,6 @@ def _guid_of(text: str) -> str:
         return ""
 
 
-def _json(value: Any) -> Response:
-    return Response(200, orjson.dumps(value), {"Content-Type": "application/json"})
-
-
 async def _serve(arguments: argparse.Namespace) -> None:
     entra = Entra(secrets={arguments.client_secret_file.read_text("utf-8").strip()})
     logs = StandInLogs(
@@ -297,13 +255,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     )
     tls, _ = self_signed(arguments.directory)
     await logs.start(arguments.port, tls=tls)
-    print(logs.url, flush=True)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    await logs.stop()
+    await serve_until_signalled(logs)
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from exporter.domain.keys import ENVELOPE, KEYS
 from exporter.errors import Finding
 from exporter.settings.findings import nearest
 from exporter.settings.model import ClientTls, KafkaBus, Settings
@@ -22,9 +23,28 @@ def cross_findings(settings: Settings, known_targets: frozenset[str]) -> Iterato
         for target, times in Counter(tenant.targets).items():
             if times > 1:
                 yield Finding(f"tenants.{name}.targets", f"{target} is named {times} times", "Name it once.")
+        yield from _fields(tenant.fields, f"tenants.{name}.fields")
     yield from _tls(settings.loki.tls, "loki.tls")
     if isinstance(settings.bus, KafkaBus):
         yield from _kafka(settings.bus)
+
+
+def _fields(fields: Mapping[str, str], path: str) -> Iterator[Finding]:
+    """Yield what is wrong with a tenant's own mapping."""
+    for key, target in fields.items():
+        place = f"{path}.{key}"
+        if not key.strip():
+            yield Finding(path, "a key is empty", "Write the key as it stands in the line; dots lead into objects.")
+        elif target in ENVELOPE:
+            yield Finding(place, f"{target} is written by the exporter alone", "Map the key to another name.")
+        elif target not in KEYS:
+            close = nearest(target, KEYS)
+            cure = close if close.startswith("Did") else "Choose a name of docs/reference/keys.md."
+            yield Finding(place, "there is no canonical name like that", cure)
+        for other in fields:
+            if other.startswith(f"{key}."):
+                reason = f"cannot be a value and hold {other[len(key) + 1 :]} as well"
+                yield Finding(place, reason, f"Map {key} or {other}, not both.")
 
 
 def _tls(tls: ClientTls, path: str) -> Iterator[Finding]:

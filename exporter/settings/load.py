@@ -1,7 +1,8 @@
 """A configuration file becomes :class:`Settings`, or one report of everything that is wrong with it.
 
-Each section, tenant and target is validated by itself, so a fault in one does not hide those of the others, and checks of
-other layers (selectors, policies) still run over the parts that are sound.
+Each section, tenant and target is validated by itself, so a fault in one does not hide those of the others. A part with
+faulty keys is built from its sound ones, and the checks across keys and of other layers (targets' names, selectors,
+policies) run over that: a wrong ``start`` and a wrong selector of one tenant are told in the same report.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from exporter.settings.model import (
 )
 from exporter.settings.places import anchor, place_findings
 
-#: A check of another layer. It gets the sound parts: broken tenants and targets are absent, a broken section stands at
-#: its defaults.
+#: A check of another layer. Of broken parts it gets the sound keys, the others at their defaults.
 Check = Callable[[Settings], Iterable[Finding]]
 
-#: Stands in for a broken ``loki`` section while other parts are checked; nothing is ever sent there (RFC 2606).
-_NO_LOKI = LokiSettings(url="http://invalid.")
+#: Stand in for required keys that are missing or wrong while the rest is checked; nothing is ever sent there (RFC 2606).
+_STAND_INS: dict[Any, dict[str, str]] = {
+    LokiSettings: {"url": "http://invalid."},
+    BusSettings: {"bootstrap_servers": "invalid.:9092"},
+    TenantSettings: {"selector": '{job=~".+"}'},
+}
 
 
 def load_settings(path: Path, target_models: Mapping[str, type[BaseModel]], checks: Sequence[Check] = ()) -> Settings:
@@ -83,7 +87,7 @@ class _Loading:
             self._findings.append(Finding("loki", "is missing", "Add it with at least `url`."))
         settings = Settings.model_construct(
             version=1,
-            loki=self._part(LokiSettings, data.get("loki"), ("loki",)) or _NO_LOKI,
+            loki=self._part(LokiSettings, data.get("loki"), ("loki",)) or LokiSettings(**_STAND_INS[LokiSettings]),
             bus=self._part(BusSettings, data.get("bus"), ("bus",)) or anchor(SqliteBus(), self._base_dir),
             service=self._part(ServiceSettings, data.get("service", {}), ("service",))
             or anchor(ServiceSettings(), self._base_dir),
@@ -104,7 +108,7 @@ class _Loading:
             self._findings.append(Finding("version", reason, "Write `version: 1`, or run the release this is for."))
 
     def _part(self, model: Any, data: Any, path: DocumentPath) -> Any:
-        """Validate one part; None when it is not given or not sound."""
+        """Validate one part; of its sound keys when not all are. None when it is not given, or nothing can be made of it."""
         if data is None:
             return None
         self._findings.extend(place_findings(model, data, path, self._base_dir))
@@ -113,8 +117,22 @@ class _Loading:
         except ValidationError as error:
             found = findings_of(error, model, data, path)
             self._findings.extend(f for f in found if f.path not in self._unresolved)
+            valid = self._of_sound_keys(model, data, error)
+        return None if valid is None else anchor(valid, self._base_dir)
+
+    def _of_sound_keys(self, model: Any, data: Any, error: ValidationError) -> Any:
+        """Return a part without the keys that are wrong; only ever checked, for its faults are findings already."""
+        if not isinstance(data, dict):
             return None
-        return anchor(valid, self._base_dir)
+        # In a choice of several models (the kinds of bus) the name of the choice comes before the key.
+        wrong = {step for fault in error.errors(include_input=False) for step in fault["loc"][:2]}
+        sound = {key: value for key, value in data.items() if key not in wrong}
+        try:
+            return TypeAdapter(model).validate_python(
+                _STAND_INS.get(model, {}) | sound, context={"base_dir": self._base_dir}
+            )
+        except ValidationError:
+            return None
 
     def _named(self, section: str, pattern: str, form: str) -> dict[str, Any]:
         """Return a section of named parts whose names are sound."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter.domain.secrets import Secret
+from exporter.settings.policy import PolicySettings
 
 #: Loki: letters, digits and these, at most 150 bytes (loki ``pkg/tenant``).
 TENANT_PATTERN = r"^[A-Za-z0-9!\-_.*'()]{1,150}$"
@@ -191,6 +192,23 @@ class KafkaBus(Model):
 BusSettings = Annotated[SqliteBus | KafkaBus, Field(discriminator="kind")]
 
 
+#: Line formats (``exporter.pipeline.parse``). ``auto``: as each line shows; ``text``: none.
+LineFormat = Literal[
+    "auto", "json", "logfmt", "access", "syslog", "cef", "leef", "cri", "klog", "auditd", "winxml", "kv", "prefixed", "text"
+]  # fmt: skip
+
+
+class FormatRule(Model):
+    """The format of some of a tenant's streams."""
+
+    labels: Mapping[str, str] = Field(
+        min_length=1,
+        description="Labels that a stream must have; * and ? stand for any characters, an absent label is empty.",
+        examples=[{"app": "firewall-*"}],
+    )
+    format: LineFormat = Field(description="Their line format.")
+
+
 class TenantSettings(Model):
     """One Loki org id (or, with ``org_id``, a named view of one)."""
 
@@ -212,13 +230,31 @@ class TenantSettings(Model):
         pattern=r"^[a-z][a-z0-9_/-]{0,62}$",
     )
     redaction: tuple[str, ...] = Field(default=("eu-pii", "secrets"), description="Redaction packs, by name or file.")
+    policy: PolicySettings = Field(
+        default=PolicySettings(),
+        description="Actions other than masking, by rule and by field: the name of a policy that ships, or an object.",
+    )
     original: Literal["unparsed", "always", "never"] = Field(
         default="unparsed", description="When the redacted line is kept beside the fields."
     )
     targets: tuple[str, ...] = Field(
         default=(), description="Names of targets that get this tenant's events; empty: the bus only."
     )
-    format: Literal["auto", "json", "logfmt", "text"] = Field(default="auto", description="Forces a line format.")
+    format: LineFormat | tuple[FormatRule, ...] = Field(
+        default="auto",
+        description="Forces a line format, or rules of which the first that fits a stream's labels holds; auto for the rest.",
+    )
+    fields: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Your own mapping: key of a line (dots for nesting) to canonical name; it wins over the tables.",
+        examples=[{"customer.login": "user.name"}],
+    )
+    tempo_url: str = Field(
+        default="",
+        description="Address of a trace in Tempo or Grafana with {trace_id} in it; events with a trace id get trace.url.",
+        pattern=r"^(https?://\S*\{trace_id\}\S*)?$",
+        examples=["https://grafana.example.com/tempo/trace/{trace_id}"],
+    )
 
     @field_validator("start")
     @classmethod
@@ -251,6 +287,10 @@ class ServiceSettings(Model):
     identity_key_file: Secret | None = Field(
         default=None,
         description="Key of event ids. With it nobody can find a redacted line by hashing guesses; set it before the first run and never change it.",
+    )
+    pseudonym_key_file: Secret | None = Field(
+        default=None,
+        description="Master key of pseudonyms: one or more lines of at least 32 characters, the first seals, the others still open.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["auto", "json", "console"] = Field(

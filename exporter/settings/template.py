@@ -122,4 +122,4 @@ def _yaml(value: Any) -> str:
         text = str(value)
         plain = re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./:\-]*", text) and yaml.safe_load(text) == text
         return text if plain else f"'{text}'" if "'" not in text else json.dumps(text, ensure_ascii=False)
-    return json.dumps(value)
+    return json.dumps(value, default=str)

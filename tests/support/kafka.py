@@ -99,7 +99,8 @@ class KafkaServer:
                 "data_dir": self._directory / "data",
             }
             properties.write_text(template.substitute(values))
-            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # The tool would take an id that begins with a hyphen for an option.
+            cluster_id = "k" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
             command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))
             subprocess.run(command, check=True, capture_output=True, timeout=START_SECONDS)
         return properties

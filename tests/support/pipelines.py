@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exporter.domain.clock import ManualClock
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch
 from exporter.domain.ids import StreamHasher
@@ -23,7 +22,7 @@ def settings_of(**changes: Any) -> TenantSettings:
 
 
 def pipeline_of(**changes: Any) -> Pipeline:
-    return compile_pipeline(TENANT, settings_of(**changes), clock=ManualClock(NOW_NS))
+    return compile_pipeline(TENANT, settings_of(**changes))
 
 
 def stream_of(

@@ -70,6 +70,9 @@ class Names:
         head = f"{self.prefix}.dlq."
         return topic.removeprefix(head) if topic.startswith(head) else None
 
+    def pseudonyms(self, tenant: str) -> str:
+        return f"{self.prefix}.pseudonyms.{escape_tenant(tenant)}"
+
     @property
     def workers_group(self) -> str:
         return f"{self.prefix}.workers"
@@ -167,6 +170,23 @@ def plan_dead_letters(settings: KafkaBus, names: Names, target: str) -> TopicPla
         exact=True,
         policy="compact",
         max_message_bytes=str(MAX_EVENT_BYTES + RECORD_OVERHEAD_BYTES),
+    )
+
+
+def plan_pseudonyms(settings: KafkaBus, names: Names, tenant: str) -> TopicPlan:
+    """One tenant's salts. One partition: who came first is told by the offset. What was deleted must be gone within two days:
+    closed segments are compacted by ``max.compaction.lag.ms`` at the latest, and tombstones stay long enough for every reader.
+    """
+    return _plan(
+        settings,
+        names.pseudonyms(tenant),
+        1,
+        exact=True,
+        policy="compact",
+        segment_ms="3600000",
+        max_compaction_lag_ms="86400000",
+        delete_retention_ms="86400000",
+        min_cleanable_dirty_ratio="0.01",
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.pipeline.parse import MAX_KEYS, MAX_LINE_CHARS, Keys, OverBound, Parsed
+from exporter.pipeline.parse.fields import collect
 
 #: What go-logfmt takes for blanks: every character up to space (and no other, such as a no-break space).
 _BLANKS = "".join(map(chr, range(0x21)))
@@ -40,6 +41,11 @@ def _unescape(match: re.Match[str]) -> str:
     if len(text) == 5:
         return chr(int(text[1:], 16))
     return _PLAIN_ESCAPES.get(text, text)
+
+
+def unquote(text: str) -> str:
+    """Return what stood between quotes without its escapes."""
+    return _ESCAPE.sub(_unescape, text)
 
 
 class LogfmtParser:
@@ -73,7 +79,7 @@ class LogfmtParser:
             if quoted is not None:
                 if "\\" in quoted:
                     regular = False
-                    quoted = _ESCAPE.sub(_unescape, quoted)
+                    quoted = unquote(quoted)
                 pairs.append((key, quoted))
             elif plain is not None:
                 pairs.append((key, plain))
@@ -87,7 +93,7 @@ class LogfmtParser:
             raise OverBound
         keys = tuple(key for key, _ in pairs)
         if len(set(keys)) < len(keys):
-            return _with_lists(pairs)
+            return collect(pairs)
         if regular and not bare and len(keys) <= _MAX_SHAPE_KEYS:
             self._learn(line, bucket, keys)
         return keys, tuple(value for _, value in pairs)
@@ -106,10 +112,3 @@ class LogfmtParser:
         self._shapes.move_to_end(bucket)
         if len(self._shapes) > _MAX_SHAPES:
             self._shapes.popitem(last=False)
-
-
-def _with_lists(pairs: list[tuple[str, Any]]) -> Parsed:
-    grouped: dict[str, list[Any]] = {}
-    for key, value in pairs:
-        grouped.setdefault(key, []).append(value)
-    return tuple(grouped), tuple(values[0] if len(values) == 1 else values for values in grouped.values())

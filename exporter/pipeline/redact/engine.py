@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, repeat
 from operator import itemgetter
 
 from exporter.errors import Finding, RedactionFailed
+from exporter.pipeline.redact.actions import Action, DropEvent, Keep
 from exporter.pipeline.redact.rules import EXACT_LIMIT_BYTES, Rule
 from exporter.pipeline.redact.scan import Hit, Scanner, ScanPattern, best_scanner
 
@@ -27,6 +28,8 @@ _SEPARATORS = ("\n", "\n\x00\n", "\n\x01\n", "\n\x00\x02\n", "\n\x03\x01\n")
 
 #: start and end offset, rule index
 Span = tuple[int, int, int]
+#: Told all (kind, text) of a block that pseudonyms are needed for, before any of them is asked for.
+Learn = Callable[[Iterable[tuple[str, bytes]]], None]
 
 
 def mend_surrogates(text: str) -> str:
@@ -38,10 +41,13 @@ def mend_surrogates(text: str) -> str:
 
 @dataclass(slots=True, repr=False)
 class Redacted:
-    """Outcome of one block: ``texts`` in order, ``changed`` the ascending indices of those with a hit."""
+    """Outcome of one block: ``texts`` in order, ``changed`` the ascending indices of those with a hit, ``dropped`` of
+    those whose event must not leave.
+    """
 
     texts: list[str]
     changed: Sequence[int] = ()
+    dropped: frozenset[int] = frozenset()
 
 
 class Redactor:
@@ -50,11 +56,25 @@ class Redactor:
     Raises ValueError when a scan pattern does not compile.
     """
 
-    def __init__(self, rules: Sequence[Rule], scanner: Scanner | None = None) -> None:
+    def __init__(self, rules: Sequence[Rule], scanner: Scanner | None = None, learn: Learn | None = None) -> None:
         self.rules = tuple(rules)
         self.scanner = scanner or best_scanner(scan_patterns(rules))
         self._replace = [rule.action.replace for rule in rules]
         self._fixed = [rule.action.fixed for rule in rules]
+        self._kinds = [rule.action.kind for rule in rules]
+        self._learn = learn if any(self._kinds) else None
+        self._kept = {i for i, rule in enumerate(rules) if isinstance(rule.action, Keep)}
+        self._drops = {i for i, rule in enumerate(rules) if isinstance(rule.action, DropEvent)}
+
+    @property
+    def dropping(self) -> frozenset[str]:
+        """Names of the rules whose events must not leave."""
+        return frozenset(self.rules[index].name for index in self._drops)
+
+    def acting(self, actions: Sequence[Action], learn: Learn | None) -> Redactor:
+        """Return a redactor of the same rules and scanner with other actions, one a rule."""
+        rules = [replace(rule, action=action) for rule, action in zip(self.rules, actions, strict=True)]
+        return Redactor(rules, self.scanner, learn)
 
     def alone(self, index: int) -> Redactor:
         """Return a redactor in which only one rule acts."""
@@ -71,6 +91,8 @@ class Redactor:
         hits.sort()
         found: list[Span] = []
         for index, of_rule in groupby(hits, itemgetter(0)):
+            if index in self._kept:
+                continue
             self._exact(block, separator, index, of_rule, found)
         if len(found) > 1:
             found.sort()
@@ -122,6 +144,8 @@ class Redactor:
         spans = self.spans(raw, separator.encode())
         if not spans:
             return Redacted(list(texts))
+        if self._learn is not None:
+            self._learn_spans(raw, spans)
         gap = len(separator)
         sizes = map(len, texts) if block.isascii() else [len(text.encode()) for text in texts]
         ends = list(accumulate(map(gap.__add__, sizes)))
@@ -149,7 +173,22 @@ class Redactor:
         for index, number in sorted(Counter(map(itemgetter(2), spans)).items()):
             name = self.rules[index].name
             counts[name] = counts.get(name, 0) + number
-        return Redacted(out, changed)
+        drops = self._drops
+        dropped = frozenset(bisect_right(ends, first) for first, _, index in spans if index in drops) if drops else ()
+        return Redacted(out, changed, frozenset(dropped))
+
+    def _learn_spans(self, raw: bytes, spans: Sequence[Span]) -> None:
+        kinds = self._kinds
+        wanted = {(kind, raw[first:last]) for first, last, index in spans if (kind := kinds[index]) is not None}
+        if wanted and self._learn is not None:
+            self._learn(wanted)
+
+    def replacement(self, index: int, text: str) -> str:
+        """Return what a rule puts in the place of a text that it was not asked to find."""
+        raw = mend_surrogates(text).encode()
+        if self._learn is not None and (kind := self._kinds[index]) is not None:
+            self._learn([(kind, raw)])
+        return (self._fixed[index] or self._replace[index](raw)).decode("utf-8", "replace")
 
     def settled(self, texts: Sequence[str], counts: dict[str, int]) -> Redacted:
         """Redact until nothing is found any more. A mask can be the edge that another match was waiting for (two addresses
@@ -163,6 +202,8 @@ class Redactor:
             again = self.redact([done.texts[row] for row in rows], counts)
             for row, text in zip(rows, again.texts, strict=True):
                 done.texts[row] = text
+            if again.dropped:
+                done.dropped |= {rows[position] for position in again.dropped}
             rows = [rows[position] for position in again.changed]
         raise RedactionFailed("redaction does not come to an end", hint="a rule takes its own mask for data")
 

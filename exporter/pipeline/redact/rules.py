@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from exporter.errors import Finding
+from exporter.pipeline.redact.actions import Action, Mask, mark
 from exporter.pipeline.redact.scan import ScanPattern
 from exporter.pipeline.redact.validators import VALIDATORS, Validator
 
@@ -36,38 +37,6 @@ _MACROS = {b"{{edge}}": _EDGE}
 
 #: The exact step looks at most this far from a candidate, to either side. It bounds what a hostile line can cost.
 EXACT_LIMIT_BYTES = 65_536
-TOKEN_PREFIX = "[redacted-"  # noqa: S105 (not a password: the mark of our own masks)
-
-
-class Action(Protocol):
-    """What a rule does with the text it found."""
-
-    @property
-    def fixed(self) -> bytes | None:
-        """What stands in the place of every text; None when that depends on the text."""
-        ...
-
-    def replace(self, text: bytes) -> bytes:
-        """Return what stands in its place. Must contain no line break, quote, backslash, blank or ``=``, so that what
-        is around it still parses.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """The rule's name in the place of what it found: ``[redacted-email]``. The brackets end any run of letters or digits
-    beside it, so no rule can match across a mask; bare in JSON it is no value, so a masked number cannot pass unnoticed.
-    """
-
-    token: bytes
-
-    @property
-    def fixed(self) -> bytes:
-        return self.token
-
-    def replace(self, text: bytes) -> bytes:  # noqa: ARG002 (a mask tells nothing of the text)
-        return self.token
 
 
 class Samples(BaseModel):
@@ -164,7 +133,7 @@ def _compile(model: RuleModel) -> Rule:
         ahead=model.ahead,
         start_known=model.start_known,
         validate=VALIDATORS[model.validator] if model.validator else None,
-        action=Mask(f"{TOKEN_PREFIX}{model.name}]".encode()),
+        action=Mask(mark(model.name)),
         scan=tuple(s.encode() for s in model.scan),
         scan_digits=tuple(s.encode() for s in model.scan_digits),
         ignore_case=model.ignore_case,

@@ -7,17 +7,24 @@ put back; whatever stands under a key that names a secret is masked whole.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from exporter.pipeline.redact.actions import is_mark
 from exporter.pipeline.redact.engine import Redactor, mend_surrogates
 
 #: Keys whose verdict is remembered.
 _MAX_KEYS = 8192
 #: A value that nobody takes for a word that tells nothing.
-_PROBE = "Zq1xZq2yZq3z"
+_PROBE = b"Zq1xZq2yZq3z"
+
+
+def _text_of(value: Any) -> str:
+    """Return a number, list or object as the text that a pseudonym is made of."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
 class ValueRedactor:
@@ -25,8 +32,7 @@ class ValueRedactor:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._masks = {rule.action.replace(b"").decode() for rule in redactor.rules}
-        self._key_masks: dict[str, str | None] = {}
+        self._key_rules: dict[str, int | None] = {}
 
     def redact(self, value: Any, counts: dict[str, int]) -> Any:
         """Return the value with every key, string and number redacted. Depth is bounded by the parsers."""
@@ -60,20 +66,27 @@ class ValueRedactor:
                 todo.extend(item.values())
             elif type(item) is list:
                 todo.extend(item)
-        unknown = [key for key in keys if key not in self._key_masks]
-        if len(self._key_masks) + len(unknown) > _MAX_KEYS:
-            self._key_masks.clear()
+        unknown = [key for key in keys if key not in self._key_rules]
+        if len(self._key_rules) + len(unknown) > _MAX_KEYS:
+            self._key_rules.clear()
             unknown = list(keys)
-        probes = [f'"{key}":"{_PROBE}"' for key in unknown]
-        for key, probe in zip(unknown, self._redactor.redact(probes, {}).texts, strict=True):
-            hidden = _PROBE not in probe
-            self._key_masks[key] = probe.rsplit(":", 1)[1].strip('"') if hidden else None
+        self._key_rules.update(zip(unknown, map(self._rule_of, unknown), strict=True))
+
+    def _rule_of(self, key: str) -> int | None:
+        """Return the rule that takes what stands beside this key for its own, None when none does."""
+        before = orjson.dumps(mend_surrogates(key)) + b':"'
+        at, end = len(before), len(before) + len(_PROBE)
+        spans = self._redactor.spans(before + _PROBE + b'"', b"\n")
+        return next((index for first, last, index in spans if first <= at and last >= end), None)
 
     def _mask_of(self, key: str, value: Any) -> str | None:
         """Return the mask of a value under this key, None when the key is harmless or the value tells nothing."""
-        if value is None or value == "" or type(value) is bool or (type(value) is str and value in self._masks):
+        index = self._key_rules[key]
+        if index is None or value is None or value == "" or type(value) is bool:
             return None
-        return self._key_masks[key]
+        if type(value) is not str:
+            return self._redactor.replacement(index, _text_of(value))
+        return None if is_mark(value.encode("utf-8", "replace")) else self._redactor.replacement(index, value)
 
     def _collect(self, value: Any, texts: list[str]) -> None:
         if type(value) is dict:

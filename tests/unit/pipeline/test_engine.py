@@ -182,6 +182,7 @@ class _Size:
     """An action that depends on the text."""
 
     fixed = None
+    kind = None
 
     def replace(self, text: bytes) -> bytes:
         return b"<%d>" % len(text)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.pipeline.normalise import FIELD_ALIASES, Normaliser, Plan, label_fields
+from exporter.pipeline.normalise import Lines, Normaliser
+from exporter.pipeline.normalise.names import FIELD_ALIASES
 
 
 def mapped(document: dict[str, Any], claimed: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def test_names_and_kind():
         "http.request.method": "GET",
         "url.path": "/",
         "http.response.status_code": 404,
+        "event.outcome": "failure",
         "kind": "http.request",
         "unmapped": {"x": 1},
     }
@@ -36,7 +38,7 @@ def test_nested_objects_keep_what_is_not_mapped():
         {"http": {"method": "POST", "status": 200, "bytes": 5}, "user": {"id": 7, "name": "u"}, "o": {"http": 1}}
     )
     assert event["http.response.status_code"] == 200
-    assert (event["user.id"], event["user.name"]) == (7, "u")
+    assert (event["user.id"], event["user.name"]) == ("7", "u")
     assert event["unmapped"] == {"http": {"bytes": 5}, "o": {"http": 1}}
 
 
@@ -72,7 +74,7 @@ def test_first_alias_wins_and_the_other_stays():
 
 def test_labels_win_over_lines():
     labels = {"service_name": "shop", "pod": "p-1", "namespace": "prod", "level": "Error", "job": "x", "host": ""}
-    fields = label_fields(labels)
+    fields = Normaliser().label_fields(labels)
     assert fields == {
         "service.name": "shop",
         "k8s.pod.name": "p-1",
@@ -114,6 +116,13 @@ VALUES = (
 DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
+def keys_of(value: Any) -> set[str]:
+    """Return every key at any level, and every dotted name that ends in one."""
+    if not isinstance(value, dict):
+        return set()
+    return {name for key, item in value.items() for name in (key, *(f"{key}.{inner}" for inner in keys_of(item)))}
+
+
 def leaves(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(leaves, value.values())) or 1
@@ -124,11 +133,13 @@ def leaves(value: Any) -> int:
 @given(DOCUMENTS)
 def test_nothing_is_lost_and_the_compiled_plan_does_the_same(document: dict[str, Any]):
     event = mapped(document)
-    added = {"kind", "severity.number"} & set(event)
+    added = {"kind"} & set(event)
+    added |= {"severity.number"} if "severity.number" not in keys_of(document) else set()
+    added |= {"event.outcome"} if not {"event.outcome", "outcome"} & keys_of(document) else set()
     assert sum(leaves(v) for k, v in event.items() if k not in added) == sum(map(leaves, document.values()))
     normaliser = Normaliser()
     mapper = normaliser.mapper(frozenset())
-    for _ in range(Plan.COMPILE_AFTER + 3):
+    for _ in range(Lines.COMPILE_AFTER + 3):
         again = mapper("json", tuple(document), tuple(document.values()))
         assert (again, list(again)) == (event, list(event))
 
@@ -138,7 +149,7 @@ def test_nothing_is_lost_and_the_compiled_plan_does_the_same(document: dict[str,
 def test_a_compiled_plan_maps_other_values_as_the_table_does(document: dict[str, Any], others: list[list[Any]]):
     keys = tuple(document)
     compiled = Normaliser().mapper(frozenset(("k8s.pod.name",)))
-    for _ in range(Plan.COMPILE_AFTER):
+    for _ in range(Lines.COMPILE_AFTER):
         compiled("json", keys, tuple(document.values()))
     for values in others:
         by_table = Normaliser().mapper(frozenset(("k8s.pod.name",)))("json", keys, tuple(values[: len(keys)]))

@@ -158,7 +158,9 @@ def test_access_log():
     common = as_dict(parse_access('h - - [t] "GET / HTTP/1.0" 200 5'))
     assert common is not None
     assert common["http.response.body.size"] == "5"
-    assert parse_access('h - - [t] "\\x16\\x03" 400 0') is None
+    broken = as_dict(parse_access('h - - [t] "\\x16\\x03" 400 0'))
+    assert broken is not None
+    assert broken["request"] == "\\x16\\x03"
 
 
 WORDS = st.sampled_from(["-", "--", "-x", "x-", "10.1.2.3", "[redacted-ipv4]", "é"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.config import selector_findings
 from exporter.errors import ConfigurationError, Finding
 from exporter.settings.load import load_settings
 from exporter.settings.model import Settings
@@ -46,6 +47,36 @@ WRONG = [
     (HEAD + "tenants: {a: {selector: '{}', original: some}}\n", "tenants.a.original", "'always'", "redacted line"),
     (HEAD + "tenants: {a: {selector: '{}', targets: soc}}\n", "tenants.a.targets", "must be a list", "[a, b]"),
     (HEAD + "tenants: {a: {selector: '{}', tragets: []}}\n", "tenants.a.tragets", "unknown key", "targets?"),
+    (
+        HEAD + "tenants: {a: {selector: '{}', fields: {x: user.nmae}}}\n",
+        "tenants.a.fields.x",
+        "no canonical name",
+        "user.name?",
+    ),
+    (
+        HEAD + "tenants: {a: {selector: '{}', fields: {x: zzzz}}}\n",
+        "tenants.a.fields.x",
+        "no canonical name",
+        "keys.md",
+    ),
+    (
+        HEAD + "tenants: {a: {selector: '{}', fields: {x: event.id}}}\n",
+        "tenants.a.fields.x",
+        "the exporter alone",
+        "another",
+    ),
+    (
+        HEAD + "tenants: {a: {selector: '{}', fields: {x: user.id, x.y: user.name}}}\n",
+        "tenants.a.fields.x",
+        "hold y",
+        "not both",
+    ),
+    (
+        HEAD + "tenants: {a: {selector: '{}', tempo_url: 'https://g/'}}\n",
+        "tenants.a.tempo_url",
+        "required form",
+        "{trace_id}",
+    ),
     (VALID.replace("[archive]", "[archve]"), "tenants.acme.targets[0]", "no target named archve", "archive?"),
     (VALID.replace("[archive]", "[archive, archive]"), "tenants.acme.targets", "2 times", "once"),
     (VALID.replace("version: 1", "version: 2"), "version", "version 1 only", "version: 1"),
@@ -153,7 +184,7 @@ targets:
   soc: {kind: http, token_file: missing}
   other: {kind: fiel}
 """,
-        checks=(lambda settings: [Finding("tenants.beta", "is odd", "Look.")] if "beta" in settings.tenants else [],),
+        checks=(lambda s: [Finding(f"tenants.{name}.format", "is odd", "Look.") for name in s.tenants],),
     )
     places = {f.path: f.line for f in found}
     assert places == {
@@ -161,7 +192,10 @@ targets:
         "loki.page_entires": 4,
         "bus.kind": 5,
         "service.log_level": 6,
+        "tenants.acme.format": 8,  # not written: told at its tenant
         "tenants.acme.selector": 9,
+        "tenants.acme.targets[0]": 10,
+        "tenants.beta.format": 11,
         "tenants.beta.selector": 11,
         "tenants.beta.start": 12,
         "targets.soc.url": 14,
@@ -185,12 +219,28 @@ def test_checks_of_other_layers_see_the_sound_parts_and_get_lines(tmp_path: Path
 
     text = VALID.replace("targets:\n", "  beta: {}\ntargets:\n").replace('"http://127.0.0.1:3100"', "x")
     found = findings(tmp_path, text, (check,))
-    assert list(seen[0].tenants) == ["acme"]
+    assert list(seen[0].tenants) == ["acme", "beta"]
     assert seen[0].service.log_level == "info"
     assert {(f.path, f.line) for f in found} == {
         ("tenants.acme.selector", 4),
         ("tenants.beta.selector", 5),
         ("loki.url", 2),
+    }
+
+
+def test_wrong_keys_do_not_hide_what_is_wrong_with_the_sound_ones(tmp_path: Path) -> None:
+    """A newcomer mends a file in one round: selector and target are checked although `start` is wrong."""
+    text = VALID.replace("targets:\n", "  beta: {selector: '{a=}', start: yesterday, targets: [sco]}\ntargets:\n", 1)
+    text = text.replace("version: 1\n", "version: 1\nbus: {kind: kafka, partitions: 0, security_protocol: SASL_SSL}\n")
+    found = findings(tmp_path, text, (selector_findings,))
+    assert {f.path for f in found} == {
+        "bus.bootstrap_servers",
+        "bus.partitions",
+        "bus.sasl_username",
+        "bus.sasl_password_file",
+        "tenants.beta.selector",
+        "tenants.beta.start",
+        "tenants.beta.targets[0]",
     }
 
 

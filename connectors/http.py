@@ -1,0 +1,123 @@
+"""What connectors over HTTP have in common: the client, its TLS, and what it means when a request gets no answer.
+
+What an answer means is each protocol's own business and stays with its connector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from connectors.base import TargetError, TargetMisconfigured, TargetUnavailable
+
+CONNECT_SECONDS = 10.0
+#: Idle connections are closed before load balancers do it (AWS and Azure: a minute or more).
+KEEPALIVE_SECONDS = 30.0
+#: Answers of the services are below 1 kB; of a proxy's page no more is read than this.
+MAX_ANSWER_BYTES = 65_536
+
+
+class OutcomeUnknown(TargetUnavailable):
+    """The events may be stored: sent, but not answered in a way that says so."""
+
+
+class HttpAnswer(NamedTuple):
+    """An answer, of which no more than :data:`MAX_ANSWER_BYTES` were read."""
+
+    status: int
+    headers: httpx.Headers
+    text: bytes
+
+
+class HttpSender:
+    """One pool of connections with one time-out. ``url_setting`` is the key that a message about the address names.
+
+    Raises TargetMisconfigured when the TLS files cannot be used; they are read anew by every instance, so that renewed
+    certificates count.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        url_setting: str,
+        headers: Mapping[str, str],
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+    ) -> None:
+        self._timeout_seconds, self._url_setting = timeout_seconds, url_setting
+        self._http = httpx.AsyncClient(
+            verify=_tls(ca_file, cert_file, key_file),
+            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS),
+            trust_env=False,  # a netrc entry would replace the token, a proxy variable reroute the events
+            headers={"Accept-Encoding": "identity", **headers},
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, name: str, what: str = "") -> HttpAnswer:
+        """POST. ``name`` is the peer as messages show it (without path and query), ``what`` names the request in them.
+
+        Raises TargetUnavailable and TargetMisconfigured when nothing can have been stored, else OutcomeUnknown.
+        """
+        try:
+            async with (
+                asyncio.timeout(self._timeout_seconds + CONNECT_SECONDS),
+                self._http.stream("POST", url, content=body, headers=dict(headers)) as response,
+            ):
+                text = await _read_some(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise self._not_connected(error, name) from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise TargetMisconfigured(f"{name} is no usable address", hint=f"mend {self._url_setting}") from None
+        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            slow = isinstance(error, httpx.TimeoutException | TimeoutError)
+            raise OutcomeUnknown(
+                f"{name}: no answer{what} ({type(error).__name__})", code="timeout" if slow else "connection"
+            ) from None
+        return HttpAnswer(response.status_code, response.headers, text)
+
+    def _not_connected(self, error: BaseException, name: str) -> TargetError:
+        """Return what a failed connection means; a certificate that does not fit will not mend itself."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return TargetMisconfigured(
+                    f"{name}: its certificate is not trusted", hint="set ca_file to the CA that issued it", code="tls"
+                )
+            if isinstance(cause, ssl.SSLError):
+                hint = f"check http/https in {self._url_setting}, and client certificates if it wants one"
+                return TargetMisconfigured(f"{name}: no TLS connection", hint=hint, code="tls")
+            cause = cause.__cause__ or cause.__context__
+        return TargetUnavailable(f"{name}: no connection ({type(error).__name__})", code="connection")
+
+
+async def _read_some(response: httpx.Response) -> bytes:
+    text = b""
+    async for part in response.aiter_raw():
+        text += part
+        if len(text) > MAX_ANSWER_BYTES:
+            break
+    return text
+
+
+def _tls(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if cert_file is not None:
+            context.load_cert_chain(cert_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise TargetMisconfigured(
+            f"the TLS files cannot be used ({type(error).__name__})", hint="check ca_file, cert_file and key_file"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Python's own default, said aloud
+    return context

@@ -1,0 +1,1 @@
+"""Microsoft's ASIM: schemas of kinds (``kinds``), columns of keys (``keys``), and the mapping (``mapper``)."""
