@@ -36,7 +36,7 @@ class Score:
 
     @property
     def precision(self) -> float:
-        return self.right_spans / max(1, self.right_spans + self.wrong_spans)
+        return self.right_spans / ((self.right_spans + self.wrong_spans) or 1)
 
 
 @dataclass(slots=True)
@@ -106,7 +106,8 @@ def report(scores: Scores) -> str:
     for name, score in sorted(scores.detectors.items()):
         recall, unseen = (100 * score.recall(hold_out=held) for held in (False, True))
         shown = f"{recall:10.1f}{unseen:12.1f}" if score.planted else " " * 22
-        lines.append(f"{name:18}{shown}{100 * score.precision:13.1f}{sum(score.planted.values()):8}")
+        precise = f"{100 * score.precision:13.1f}" if score.right_spans + score.wrong_spans else " " * 13
+        lines.append(f"{name:18}{shown}{precise}{sum(score.planted.values()):8}")
     lines += ["", f"all: recall {100 * scores.recall:.2f} %, precision {100 * scores.precision:.2f} %", ""]
     lines.append(f"{'mutation':24}{'recall %':>10}{'texts':>8}")
     for name, counts in scores.mutations.items():

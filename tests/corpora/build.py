@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.corpora.contexts import CONTEXTS, PAIR_CONTEXTS
-from tests.corpora.mutations import MUTATIONS
+from tests.corpora.mutations import CASELESS, MUTATIONS
 from tests.corpora.negatives import NEGATIVES
 from tests.corpora.values import MAKERS, PAIR_MAKERS
 
@@ -54,6 +54,8 @@ def mutated(seed: int, each: int) -> Iterator[tuple[str, Case]]:
     rng = random.Random(seed)
     for mutation, write in MUTATIONS.items():
         for detector, make in MAKERS.items():
+            if mutation.endswith("case") and detector not in CASELESS:
+                continue
             for _ in range(each):
                 text, value = write(*make(rng))
                 yield mutation, Case(detector, mutation, False, f"saw {text} then", value)

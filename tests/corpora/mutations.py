@@ -14,6 +14,8 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in text)
 
 
+#: Detectors whose values stay what they are in other letters.
+CASELESS = frozenset("email ipv6 iban mac mac-dotted pension-number phone tax-id http-cookie bearer url-login".split())
 #: mutation → how it writes (before, value, after); the second text is what must not be left
 Written = tuple[str, str]
 MUTATIONS: dict[str, Callable[[str, str, str], Written]] = {
