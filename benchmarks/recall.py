@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.recall [--each 120] [--packs eu-pii,secrets] [--misses]``
 
-Recall: planted values of which nothing whole is left. Precision: spans that lie on a planted value, of all spans on texts
+Recall: planted values of which not even a half is left. Precision: spans that lie on a planted value, of all spans on texts
 with one and on look-alikes. The hold-out contexts were not looked at while tuning and are counted by themselves.
 ``--misses`` prints some texts that went wrong; all are made up.
 """
@@ -20,6 +20,7 @@ from tests.corpora.build import Case, mutated, negatives, positives
 
 SEED = 20261124
 PACKS = ("eu-pii", "secrets")
+_MIN_HALF = 6
 
 
 @dataclass(slots=True)
@@ -67,8 +68,11 @@ def redactor_of(packs: Sequence[str]) -> Redactor:
 
 
 def left(redactor: Redactor, case: Case) -> bool:
-    """Tell whether the value can still be read in what comes out."""
-    return case.value in redactor.redact([case.text], {}).texts[0]
+    """Tell whether the value, or one of its halves where that is not too short to tell, still stands in what comes out."""
+    out = redactor.redact([case.text], {}).texts[0]
+    half = len(case.value) // 2
+    parts = [case.value, *((case.value[:half], case.value[half:]) if half >= _MIN_HALF else ())]
+    return any(part in out for part in parts)
 
 
 def measure(redactor: Redactor, cases: Iterable[Case], scores: Scores) -> None:

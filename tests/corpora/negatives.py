@@ -9,7 +9,25 @@ from uuid import UUID
 
 from tests.corpora.values import ALNUM, HEX, digits, some
 
-WORDS = ["order", "cache", "retry", "token", "session", "user", "password", "key", "phone", "mobile", "address", "host", "secret", "bearer", "basic", "card", "account"]
+WORDS = [
+    "order",
+    "cache",
+    "retry",
+    "token",
+    "session",
+    "user",
+    "password",
+    "key",
+    "phone",
+    "mobile",
+    "address",
+    "host",
+    "secret",
+    "bearer",
+    "basic",
+    "card",
+    "account",
+]
 
 
 def _uuid(rng: random.Random) -> str:

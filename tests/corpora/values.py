@@ -13,9 +13,50 @@ from collections.abc import Callable
 Piece = tuple[str, str, str]
 Maker = Callable[[random.Random], Piece]
 
-FIRST = ["anna", "bob", "carla", "dieter", "eva", "frank", "grace", "hugo", "ines", "jan", "karl", "lena", "mike", "nora", "olaf", "petra", "jürgen", "søren"]
-LAST = ["mueller", "smith", "rossi", "weber", "jones", "garcia", "novak", "larsen", "dubois", "meyer", "fischer", "kim", "o'brien", "strauß"]
-DOMAINS = ["example.com", "mail.example.org", "corp.example.net", "kunden.example.de", "example.co.uk", "bücher.example"]
+FIRST = [
+    "anna",
+    "bob",
+    "carla",
+    "dieter",
+    "eva",
+    "frank",
+    "grace",
+    "hugo",
+    "ines",
+    "jan",
+    "karl",
+    "lena",
+    "mike",
+    "nora",
+    "olaf",
+    "petra",
+    "jürgen",
+    "søren",
+]
+LAST = [
+    "mueller",
+    "smith",
+    "rossi",
+    "weber",
+    "jones",
+    "garcia",
+    "novak",
+    "larsen",
+    "dubois",
+    "meyer",
+    "fischer",
+    "kim",
+    "o'brien",
+    "strauß",
+]
+DOMAINS = [
+    "example.com",
+    "mail.example.org",
+    "corp.example.net",
+    "kunden.example.de",
+    "example.co.uk",
+    "bücher.example",
+]
 ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
 
