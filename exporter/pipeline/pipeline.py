@@ -46,7 +46,7 @@ from exporter.pipeline.streams import NO_METADATA, MetadataParts, StreamCache, S
 from exporter.settings.model import TenantSettings
 
 #: Part of ``policy_id``. Raise it when validators, the engine or the masks change what comes out for the same packs.
-REDACTION_VERSION = 1
+REDACTION_VERSION = 3
 #: Of a line that is too large to be parsed, this much is the message; the whole line is kept in ``event.original``.
 _MESSAGE_CHARS = 4096
 

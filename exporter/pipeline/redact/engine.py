@@ -16,6 +16,7 @@ from operator import itemgetter
 
 from exporter.errors import Finding, RedactionFailed
 from exporter.pipeline.redact.actions import Action, DropEvent, Keep
+from exporter.pipeline.redact.decoded import decoded_view, escape_patterns
 from exporter.pipeline.redact.rules import EXACT_LIMIT_BYTES, Rule
 from exporter.pipeline.redact.scan import Hit, Scanner, ScanPattern, best_scanner
 
@@ -78,7 +79,7 @@ class Redactor:
 
     def alone(self, index: int) -> Redactor:
         """Return a redactor in which only one rule acts."""
-        return Redactor(self.rules, _OneRule(self.scanner, index))
+        return Redactor(self.rules, _OneRule(self.scanner, (index, len(self.rules))))
 
     def spans(self, block: bytes, separator: bytes) -> list[Span]:
         """Return exact spans in order, overlapping ones united under the longest one's rule.
@@ -93,11 +94,24 @@ class Redactor:
         for index, of_rule in groupby(hits, itemgetter(0)):
             if index in self._kept:
                 continue
-            self._exact(block, separator, index, of_rule, found)
+            if index == len(self.rules):
+                self._decoded(block, of_rule, found)
+            else:
+                self._exact(block, separator, index, of_rule, found)
         if len(found) > 1:
             found.sort()
             found = _united(found)
         return found
+
+    def _decoded(self, block: bytes, escapes: Iterable[Hit], found: list[Span]) -> None:
+        """Add what rules match in lines with escapes once those are decoded."""
+        view = decoded_view(block, [end for _, _, end in escapes])
+        hits = [hit for hit in self.scanner.scan(view.text) if hit[0] < len(self.rules) and hit[0] not in self._kept]
+        hits.sort()
+        inside: list[Span] = []
+        for index, of_rule in groupby(hits, itemgetter(0)):
+            self._exact(view.text, b"\n", index, of_rule, inside)
+        found.extend((*view.original(first, last), index) for first, last, index in inside)
 
     def _exact(self, block: bytes, separator: bytes, index: int, hits: Iterable[Hit], found: list[Span]) -> None:
         """Add the matches of one rule around its candidates, which come in the order of their ends (or starts)."""
@@ -213,18 +227,19 @@ class Redactor:
 
 
 class _OneRule:
-    """A scanner that reports the candidates of one rule."""
+    """A scanner that reports the candidates of one rule, and escapes."""
 
-    def __init__(self, scanner: Scanner, index: int) -> None:
-        self._scanner, self._index = scanner, index
+    def __init__(self, scanner: Scanner, indices: tuple[int, int]) -> None:
+        self._scanner, self._indices = scanner, indices
 
     def scan(self, block: bytes) -> list[Hit]:
-        return [hit for hit in self._scanner.scan(block) if hit[0] == self._index]
+        return [hit for hit in self._scanner.scan(block) if hit[0] in self._indices]
 
 
 def scan_patterns(rules: Sequence[Rule]) -> list[ScanPattern]:
-    """Return what a scanner for these rules has to look for."""
-    return [pattern for index, rule in enumerate(rules) for pattern in rule.scan_patterns(index)]
+    """Return what a scanner for these rules has to look for; escapes count as one rule more."""
+    wanted = [pattern for index, rule in enumerate(rules) for pattern in rule.scan_patterns(index)]
+    return wanted + escape_patterns(len(rules))
 
 
 def _far_back(block: bytes, end: int, reach: bytes) -> int:

@@ -13,6 +13,7 @@ _SECURITY_RULES = {
     "ipv4": "ip_prefix",
     "ipv6": "ip_prefix",
     "mac": "pseudonym",
+    "mac-dotted": "pseudonym",
 }
 _PERSONAL_RULES = {
     "email": "pseudonym",
@@ -20,6 +21,7 @@ _PERSONAL_RULES = {
     "ipv4": "pseudonym",
     "ipv6": "pseudonym",
     "mac": "pseudonym",
+    "mac-dotted": "pseudonym",
 }
 _FINANCIAL_RULES = {
     "card": {"partial": 4},

@@ -12,6 +12,8 @@ import socket
 import string
 from collections.abc import Callable
 
+from exporter.pipeline.redact.identity_numbers import german_pension_number, german_tax_id, mrz, phone
+
 Validator = Callable[[bytes], int]
 
 #: Length of an IBAN by country (SWIFT IBAN registry, release 99). Unknown countries are refused: without the length
@@ -138,4 +140,8 @@ VALIDATORS: dict[str, Validator] = {
     "basic_credentials": basic_credentials,
     "bearer_token": bearer_token,
     "assigned_value": assigned_value,
+    "phone": phone,
+    "german_tax_id": german_tax_id,
+    "german_pension_number": german_pension_number,
+    "mrz": mrz,
 }

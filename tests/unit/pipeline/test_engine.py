@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.pipeline.redact import scan
+from exporter.pipeline.redact.decoded import decoded_view
 from exporter.pipeline.redact.engine import Redactor, mend_surrogates, scan_patterns
 from exporter.pipeline.redact.rules import EXACT_LIMIT_BYTES, Rule, load_rules
 
@@ -113,7 +114,9 @@ SHAPES = (
 def test_the_scanner_finds_every_shape_after_every_edge(shape: str):
     for edge in EDGES:
         for text in (f"{edge}{shape}", f"a{edge}{shape}b", f"7{edge}{shape}, x", f"{edge}{edge}{shape}{edge}{shape}"):
-            expected = one_by_one(text)
+            expected = one_by_one(text) or one_by_one(
+                decoded_view(text.encode(), [len(text)]).text.decode("utf-8", "replace")
+            )
             assert redactor().has_hit(text) == stdlib_redactor().has_hit(text) == expected
     assert one_by_one(f"%20{shape}") or shape.startswith(("4222 ", "5018 "))
 
