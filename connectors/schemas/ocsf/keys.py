@@ -76,6 +76,15 @@ ACCOUNT_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
 #: A Process Activity tells of ``process``, done by the parent or else the user; an application's name is its own.
 SERVICE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {"service.name": (), "service.target.name": (("app.name",),)}
 
+#: The methods that every version has; PATCH came with 1.7.
+_METHODS = frozenset(("OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"))
+
+
+def http_method(value: object) -> str | None:
+    """Return a method of the schema's list; others are told by the activity's name and stay unmapped."""
+    return value if type(value) is str and value in _METHODS else None
+
+
 #: How values are made to fit; all others are text.
 CONVERT: dict[str, Convert] = {
     "device.hostname": hostname,
@@ -84,6 +93,7 @@ CONVERT: dict[str, Convert] = {
     "dst_endpoint.ip": ip,
     "src_endpoint.port": port,
     "dst_endpoint.port": port,
+    "http_request.http_method": http_method,
     "http_response.code": integer,
     "process.pid": integer,
     "actor.process.pid": integer,
