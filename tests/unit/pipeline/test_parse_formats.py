@@ -185,3 +185,11 @@ def test_many_keys_are_over_the_bound():
 def test_mutated_lines_fail_nowhere():
     totals = fuzz(3000, 11)
     assert (totals["failed"], totals["parsed"] + totals["text"] + totals["over_bound"]) == (0, 3000)
+
+
+def test_an_access_line_in_an_envelope_is_no_access_line_with_a_long_user():
+    line = '203.0.113.7 - - [02/Jan/2026:03:04:05 +0000] "GET / HTTP/1.1" 200 5 "-" "x" 0.1 0.2'
+    source, keys, values = AUTO.parse(f"2026-01-02T03:04:05.1Z stdout F {line}") or ("", (), ())
+    found = dict(zip(keys, values, strict=True))
+    assert (source, found["source.ip"], found["log.iostream"]) == ("access", "203.0.113.7", "stdout")
+    assert "user.name" not in found
