@@ -66,7 +66,8 @@ class Plan:
         objects = {()} | {path[:end] for _, (path, _) in moves for end in range(1, len(path))}
         objects |= {path[:end] for path in lists for end in range(1, len(path))}
         objects |= {path[:end] for path in layout.constants if path[0] == "metadata" for end in range(1, len(path))}
-        places = {path: number for number, path in enumerate(sorted(objects, key=len))}
+        # By name, too: a set's order differs from process to process, and a batch sent again must be the same bytes.
+        places = {path: number for number, path in enumerate(sorted(objects, key=lambda path: (len(path), path)))}
         self._templates: tuple[dict[str, Any], ...] = tuple({} for _ in places)
         for path, value in layout.constants.items():
             if path[:-1] in places:

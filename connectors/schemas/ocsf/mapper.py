@@ -143,7 +143,7 @@ def _sound(found: dict[str, list[str]], cls: Class) -> dict[str, list[str]]:
         if cls is FINDING:
             paths.add("finding_info.uid")  # set for every event
         members: dict[str, set[str]] = {}
-        for path in paths:
+        for path in sorted(paths):
             steps = path.split(".")
             for end in range(1, len(steps)):
                 members.setdefault(".".join(steps[:end]), set()).add(steps[end])

@@ -53,7 +53,7 @@ def cut(keys: Sequence[bytes], values: Sequence[bytes]) -> Iterator[tuple[Sequen
     start = size = 0
     for index, value in enumerate(values):
         length = len(value)
-        if size and size + length > BLOCK_BYTES:
+        if index > start and size + length > BLOCK_BYTES:
             yield keys[start:index], values[start:index]
             start, size = index, 0
         size += length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.bus.sqlite.blocks import BLOCK_BYTES, cut, pack, unpack
@@ -18,6 +18,7 @@ def test_events_come_back_from_any_offset(events: list[tuple[bytes, bytes]], fir
     assert [r.offset for r in records] == list(range(first + skip, first + len(events)))
 
 
+@example([0, BLOCK_BYTES + 1])
 @given(st.lists(st.integers(0, 3 * BLOCK_BYTES // 2), max_size=8))
 def test_cutting_keeps_every_event_and_the_bound(sizes: list[int]) -> None:
     values = [bytes(size) for size in sizes]

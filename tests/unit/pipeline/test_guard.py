@@ -153,7 +153,8 @@ def _strings(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def _planted(body: bytes, chance: random.Random, text: str, how: str) -> bytes:
     value = orjson.loads(body)
-    *parents, last = chance.choice(_strings(value))
+    # Dotted numbers beside the word "version" are versions to the rule for addresses, as at the reader.
+    *parents, last = chance.choice([path for path in _strings(value) if not path[-1].lower().endswith("version")])
     inside = value
     for key in parents:
         inside = inside[key]
