@@ -84,7 +84,7 @@ _OTHER_KEYS = (
 _REQUEST = re.compile(r"([A-Z]{1,20}+) ([^ ?]*+)(?:\?([^ ]*+))?(?: HTTP/([0-9.]++))?")
 _REQUEST_KEYS = ("http.request.method", "url.path", "url.query", "network.protocol.version")
 _TAIL_PAIR = re.compile(rf'([A-Za-z_][A-Za-z0-9_]{{0,63}}+)=(?:"{_TEXT}"|([^\s"]*+))(?:\s++|$)')
-_TAIL_VALUE = re.compile(rf'(?:"{_TEXT}"|\[([^\]]*+)\]|(\S++))(?:\s++|$)')
+_TAIL_VALUE = re.compile(rf'(?:"{_TEXT}"|\[([^\]]{{0,256}}+)\]|(\S++))(?:\s++|$)')
 #: What ingress-nginx writes behind the user agent.
 _INGRESS_KEYS = (
     "http.request.size",
@@ -102,7 +102,8 @@ _TIME_KEYS = ("http.request.duration_seconds", "upstream.response.duration_secon
 
 def _parse_other(line: str) -> Parsed | None:
     match = _OTHER.fullmatch(line)
-    if match is None:
+    # A name with blanks comes only behind ident's nil; else it is the front of a syslog or CRI line.
+    if match is None or (" " in match[5] and match[4] != "-"):
         return None
     bound(line)
     *values, tail = match.groups()
