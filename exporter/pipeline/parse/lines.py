@@ -32,7 +32,7 @@ from exporter.settings.model import FormatRule, LineFormat
 MAX_ENVELOPES = 2
 #: Streams whose choice is remembered.
 _MAX_STREAMS = 8192
-_HOLDS_EQUALS = re.compile(r'[^=\s]++=[^=\s,;|"]++=[^=\s,;|]').match
+_holds_equals = re.compile(r'[^=\s]++=[^=\s,;|"]++=[^=\s,;|]').match
 #: How a line begins that should be a record of one of these formats.
 _RECORD_STARTS = ("CEF:", "LEEF:", "<Event>", "<Event ", "<?xml ")
 _AUDIT_STARTS = frozenset(("type=", "node="))
@@ -158,8 +158,8 @@ class LineParser:
         blank = line.find(" ")
         # `url=/x?a=1,b=2` is one value: the first one holds an equals sign itself.
         if (
-            _HOLDS_EQUALS(line) is None
-            and (blank < 0 or line[blank - 1] in _SEPARATORS)
+            (blank < 0 or line[blank - 1] in _SEPARATORS)
+            and _holds_equals(line) is None
             and (parsed := parse_separated(line))
         ):
             return "kv", *parsed
