@@ -29,7 +29,7 @@ class ExitGuard:
     """See ``connectors.base.Guard``. ``redactor``: the acting one of the tenant's policy. Not thread-safe."""
 
     def __init__(self, redactor: Redactor) -> None:
-        finding = [rule.action if isinstance(rule.action, Keep) else Mask(mark(rule.name)) for rule in redactor.rules]
+        finding = [rule.action if isinstance(rule.action, Keep) else Mask(mark(rule.label)) for rule in redactor.rules]
         self._redactor = redactor.acting(finding, None)
         self._values = ValueRedactor(self._redactor)
 

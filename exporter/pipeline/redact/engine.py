@@ -29,6 +29,8 @@ _SEPARATORS = ("\n", "\n\x00\n", "\n\x01\n", "\n\x00\x02\n", "\n\x03\x01\n")
 
 #: start and end offset, rule index
 Span = tuple[int, int, int]
+#: Yields where in ``block[start:stop]`` a rule matches.
+LineFinder = Callable[[bytes, int, int], Iterable[tuple[int, int]]]
 #: Told all (kind, text) of a block that pseudonyms are needed for, before any of them is asked for.
 Learn = Callable[[Iterable[tuple[str, bytes]]], None]
 
@@ -116,6 +118,9 @@ class Redactor:
     def _exact(self, block: bytes, separator: bytes, index: int, hits: Iterable[Hit], found: list[Span]) -> None:
         """Add the matches of one rule around its candidates, which come in the order of their ends (or starts)."""
         rule = self.rules[index]
+        if rule.find is not None:
+            _whole_lines(block, separator, index, rule.find, hits, found)
+            return
         matching, group, reach, validate = rule.search.match, rule.group, rule.reach, rule.validate
         start_known, ahead, find, add = rule.start_known, rule.ahead, block.find, found.append
         done = 0  # how far this rule is through with the block, so that no stretch is searched twice
@@ -240,6 +245,20 @@ def scan_patterns(rules: Sequence[Rule]) -> list[ScanPattern]:
     """Return what a scanner for these rules has to look for; escapes count as one rule more."""
     wanted = [pattern for index, rule in enumerate(rules) for pattern in rule.scan_patterns(index)]
     return wanted + escape_patterns(len(rules))
+
+
+def _whole_lines(
+    block: bytes, separator: bytes, index: int, find: LineFinder, hits: Iterable[Hit], found: list[Span]
+) -> None:
+    """Add what a rule finds in the lines that hold its candidates, each line once."""
+    done = 0
+    for _, _, end in hits:
+        if end <= done:
+            continue
+        start = max(block.rfind(b"\n", 0, end - 1) + 1, done, end - EXACT_LIMIT_BYTES)
+        stop = block.find(separator, end - 1, end + EXACT_LIMIT_BYTES)
+        done = stop if stop >= 0 else min(end + EXACT_LIMIT_BYTES, len(block))
+        found.extend((first, last, index) for first, last in find(block, start, done))
 
 
 def _far_back(block: bytes, end: int, reach: bytes) -> int:

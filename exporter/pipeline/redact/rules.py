@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -27,6 +27,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from exporter.errors import Finding
+from exporter.pipeline.redact import gitleaks
 from exporter.pipeline.redact.actions import Action, Mask, mark
 from exporter.pipeline.redact.scan import ScanPattern
 from exporter.pipeline.redact.validators import VALIDATORS, Validator
@@ -102,6 +103,15 @@ class Rule:
     scan_digits: tuple[bytes, ...]
     ignore_case: bool
     samples: Samples
+    #: Of a rule that looks at whole lines: yields where in ``block[start:stop]`` it matches; pattern and reach are not used then.
+    find: Callable[[bytes, int, int], Iterable[tuple[int, int]]] | None = None
+
+    @property
+    def label(self) -> str:
+        """What a mask of this rule says. One word for all rules of gitleaks: a name like "client-secret" before an equals sign would look
+        like data to other rules.
+        """
+        return self.name if self.find is None else "gitleaks"
 
     def scan_patterns(self, index: int) -> list[ScanPattern]:
         """Return what this rule, as number ``index``, asks of a scanner."""
@@ -141,13 +151,31 @@ def _compile(model: RuleModel) -> Rule:
     )
 
 
+def _of_gitleaks(rule: gitleaks.GitleaksRule) -> Rule:
+    return Rule(
+        name=rule.name,
+        search=rule.pattern,
+        group=0,
+        reach=b"",
+        ahead=EXACT_LIMIT_BYTES,
+        start_known=False,
+        validate=None,
+        action=Mask(mark("gitleaks")),
+        scan=(rule.expression,),
+        scan_digits=(),
+        ignore_case=False,
+        samples=Samples.model_construct(match=(), passes=()),
+        find=rule.find,
+    )
+
+
 def _builtin_packs() -> Traversable:
     return resources.files("exporter.pipeline.redact") / "packs"
 
 
 def _read_pack(name: str) -> bytes | None:
-    """Return a pack's text: a file by its path (``….yaml``), else one that ships by its name."""
-    as_path = name.endswith((".yaml", ".yml"))
+    """Return a pack's text: a file by its path (``….yaml``, gitleaks: ``….toml``), else one that ships by its name."""
+    as_path = name.endswith((".yaml", ".yml", ".toml"))
     if as_path and Path(name).is_file():
         return Path(name).read_bytes()
     file_name = name if as_path else f"{name}.yaml"
@@ -178,26 +206,41 @@ def load_rules(names: Sequence[str], path: str) -> tuple[list[Rule], str, list[F
     for name in names:
         raw = _read_pack(name)
         if raw is None:
-            cure = f"Known packs: {', '.join(known_packs())}; or the path of a .yaml file."
+            cure = f"Known packs: {', '.join(known_packs())}; or the path of a .yaml file, or of a .toml file with rules of gitleaks."
             findings.append(Finding(path, f"redaction pack {name!r} not found", cure))
             continue
         digest.update(len(raw).to_bytes(8, "big") + raw)
-        try:
-            document: Mapping[str, Any] = yaml.safe_load(raw)
-            pack = PackModel.model_validate(document)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            findings.append(Finding(path, f"pack {name!r} is not YAML ({type(error).__name__})", "Correct the file."))
-            continue
-        except ValidationError as error:
-            findings.extend(_validation_findings(f"{path}: pack {name!r}", error))
-            continue
-        for model in pack.rules:
-            where = f"{path}: pack {name!r}: rule {model.name!r}"
-            if model.name in rules:
+        for rule in _rules_of(name, raw, path, findings):
+            if rule.name in rules:
+                where = f"{path}: pack {name!r}: rule {rule.name!r}"
                 findings.append(Finding(where, "a rule of this name exists already", "Rename one of the two."))
-                continue
-            try:
-                rules[model.name] = _compile(model)
-            except (re.error, ValueError) as error:
-                findings.append(Finding(where, f"does not compile: {error}", "Correct the pattern."))
+            else:
+                rules[rule.name] = rule
     return list(rules.values()), digest.hexdigest(), findings
+
+
+def _rules_of(name: str, raw: bytes, path: str, findings: list[Finding]) -> list[Rule]:
+    if name.endswith(".toml"):
+
+        def found(where: str, reason: str) -> None:
+            place = f"{path}: pack {name!r}" + (f": {where}" if where else "")
+            findings.append(Finding(place, reason, "Correct the file, or name the rule under [extend] disabledRules."))
+
+        return [_of_gitleaks(rule) for rule in gitleaks.parse(raw, found)]
+    try:
+        document: Mapping[str, Any] = yaml.safe_load(raw)
+        pack = PackModel.model_validate(document)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        findings.append(Finding(path, f"pack {name!r} is not YAML ({type(error).__name__})", "Correct the file."))
+        return []
+    except ValidationError as error:
+        findings.extend(_validation_findings(f"{path}: pack {name!r}", error))
+        return []
+    rules: list[Rule] = []
+    for model in pack.rules:
+        try:
+            rules.append(_compile(model))
+        except (re.error, ValueError) as error:
+            where = f"{path}: pack {name!r}: rule {model.name!r}"
+            findings.append(Finding(where, f"does not compile: {error}", "Correct the pattern."))
+    return rules
