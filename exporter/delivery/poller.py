@@ -6,13 +6,16 @@ its lanes), writes receipts and positions about once a second, and answers revoc
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
-from exporter.bus.base import Bus, EventReader, Lane, LaneRecords
+from exporter.bus.base import RECEIPTS, Bus, EventReader, Lane, LaneRecords
+from exporter.custody.alarm import report
+from exporter.custody.receipts import LAST_RECORDS, ReceiptLog
 from exporter.delivery.buffer import HeldBytes, held_size
 from exporter.errors import BusUnavailable
 from exporter.ops import metrics
@@ -47,12 +50,8 @@ class PollerSide(Protocol):
         """Return positions that may be committed now."""
         ...
 
-    def take_receipts(self) -> list[bytes]:
+    def take_receipts(self) -> list[Mapping[str, Any]]:
         """Return the receipts of everything below the positions asked for before, and remove them."""
-        ...
-
-    def put_back(self, receipts: list[bytes]) -> None:
-        """Take receipts back that could not be written."""
         ...
 
     def revoke(self, lanes: frozenset[Lane]) -> dict[Lane, int]:
@@ -75,6 +74,8 @@ class Poller:
     ) -> None:
         self._target, self._tenants, self._worker, self._bus = target, tenants, worker, bus
         self._side, self._held, self._memory_bytes = side, held, memory_bytes
+        # A name of its own: a run before this one in the process may have written more than it knows.
+        self._receipts = ReceiptLog(target, f"{worker}-{secrets.token_hex(3)}")
         self._reader: EventReader | None = None
         self._wake = threading.Event()
         self._stopping = self._quiet = False
@@ -124,9 +125,17 @@ class Poller:
     def _open(self) -> None:
         while not self._stopping and self._reader is None:
             try:
+                self._continue_receipts()
                 self._reader = self._bus.reader(self._target, self._tenants, self._worker, self._revoked)
             except BusUnavailable as error:
                 self._unavailable(error)
+
+    def _continue_receipts(self) -> None:
+        """Find where the target's earlier receipts end, and look whether they are whole."""
+        # The ends first: what another engine writes between the two readings then lies behind them, not before.
+        ends = self._bus.all_checkpoints(RECEIPTS)
+        last = [record.value for record in self._bus.ledger(RECEIPTS, last=LAST_RECORDS)]
+        report(self._target, self._receipts.begin(ends, last))
 
     def _turn(self, monotonic: Callable[[], float]) -> None:
         reader = self._reader
@@ -186,13 +195,11 @@ class Poller:
             self._committed = self._committed | positions
 
     def _write_receipts(self) -> None:
-        receipts = self._side.take_receipts()
-        if receipts:
-            try:
-                self._bus.append_receipts(receipts)
-            except BaseException:
-                self._side.put_back(receipts)
-                raise
+        """Make receipts durable. After a failure the same bytes are appended again."""
+        self._receipts.seal(self._side.take_receipts())
+        if self._receipts.pending:
+            self._bus.append_receipts(self._receipts.pending, self._receipts.heads())
+            self._receipts.written()
 
     def _look(self, reader: EventReader) -> None:
         self.lag = reader.lag()

@@ -87,7 +87,7 @@ class KafkaEventBus:
 
     def append_receipts(self, records: Sequence[bytes], heads: Mapping[str, bytes | None] = NO_HEADS) -> None:
         """See the port."""
-        self._appender.append(ledger.appended(self._names, records, heads))
+        ledger.append(self._appender, self._names, records, heads)
 
     def ledger(self, part: int | None = None, *, last: int | None = None, since_ms: int = 0) -> Iterator[LedgerRecord]:
         """See the port."""

@@ -8,7 +8,7 @@ from confluent_kafka import Message
 
 from exporter.bus.base import RECEIPTS, LedgerRecord
 from exporter.bus.kafka.admin import Admin, Place
-from exporter.bus.kafka.appender import Appended
+from exporter.bus.kafka.appender import Appended, Appender
 from exporter.bus.kafka.scan import scan
 from exporter.bus.kafka.topics import Names
 from exporter.settings.model import KafkaBus
@@ -19,22 +19,22 @@ RECEIPTS_PARTITION = 0
 COMMIT_KEY, RECEIPT_KEY = b"commit", b"receipt"
 
 
-def appended(names: Names, records: Sequence[bytes], heads: Mapping[str, bytes | None]) -> list[Appended]:
-    """Return receipts, then the heads of their chains, as records to append."""
-    return [
-        *(Appended(names.ledger, RECEIPT_KEY, record, partition=RECEIPTS_PARTITION) for record in records),
-        *(
-            Appended(names.checkpoints, key.encode(), value, partition=RECEIPTS_PARTITION)
-            for key, value in heads.items()
-        ),
-    ]
+def append(appender: Appender, names: Names, records: Sequence[bytes], heads: Mapping[str, bytes | None]) -> None:
+    """Append receipts, and when they are durable the ends of their chains: whoever sees an end must find its record."""
+    place = RECEIPTS_PARTITION
+    appender.append([Appended(names.ledger, RECEIPT_KEY, record, partition=place) for record in records])
+    appender.append([Appended(names.checkpoints, key.encode(), end, partition=place) for key, end in heads.items()])
 
 
 def read(admin: Admin, settings: KafkaBus, part: int | None, since_ms: int) -> Iterator[LedgerRecord]:
-    """Yield committed records: of all partitions, where receipts are wanted, in turn as they come."""
+    """Yield committed records: of all partitions, where receipts are wanted, in turn as they come.
+
+    Up to the true ends: receipts stand behind open transactions of shard 0 and are seen when those have ended. A record that a
+    checkpoint read before speaks of must not be missing.
+    """
     topic = Names(settings.topic_prefix).ledger
     wanted = range(settings.shard_count) if part is None or part == RECEIPTS else [part]
-    ends = admin.stable_ends([(topic, partition) for partition in wanted])
+    ends = admin.true_ends([(topic, partition) for partition in wanted])
     starts = admin.since(ends, since_ms) if since_ms else {}
     for message in scan(settings, ends, starts=starts):
         record = _record(message)
@@ -47,9 +47,7 @@ def tail(admin: Admin, settings: KafkaBus, part: int, last: int) -> list[LedgerR
     receipts, and every transaction's marker has an offset.
     """
     place = (Names(settings.topic_prefix).ledger, max(part, RECEIPTS_PARTITION))
-    # Of a shard it is asked for after the fence, as the checkpoint is: the end that holds all that a predecessor committed.
-    ends = admin.stable_ends([place]) if part == RECEIPTS else admin.true_ends([place])
-    end, begin = ends[place], admin.starts([place])[place]
+    end, begin = admin.true_ends([place])[place], admin.starts([place])[place]
     span = 2 * last
     while True:
         starts: dict[Place, int] = {place: max(begin, end - span)}
