@@ -60,17 +60,20 @@ class _State:
 class Chains:
     """Feed records with :meth:`add` in the order in which they stand; read ``breaks`` and :meth:`heads` at the end.
 
-    ``known``: heads from outside (checkpoints, an earlier export); a chain must pass through its own. ``whole``: every chain must begin
-    at its first record or right after its known head; without it (looking at the end alone) it may begin anywhere.
+    ``known``: heads from checkpoints; a chain must pass through its own. ``had``: heads of an earlier export; a chain may begin there.
+    ``whole``: every chain must begin with its first record or at what was had; without it (looking at the end alone) it may begin
+    anywhere.
     """
 
-    def __init__(self, *, whole: bool, known: Mapping[Chain, Head] | None = None) -> None:
+    def __init__(
+        self, *, whole: bool, known: Mapping[Chain, Head] | None = None, had: Mapping[Chain, Head] | None = None
+    ) -> None:
         self.breaks: list[Break] = []
         #: Receipts of format 1, by target: they were written before receipts were chained.
         self.unchained: dict[str, int] = {}
         #: Breaks that a writer itself found at its start and wrote down.
         self.noted: list[Break] = []
-        self._whole, self._known = whole, dict(known or {})
+        self._whole, self._known, self._had = whole, dict(known or {}), dict(had or {})
         self._states: dict[Chain, _State] = {}
         self._chained_targets: set[str] = set()
 
@@ -143,8 +146,8 @@ class Chains:
         state.recent[head.sequence] = head.digest
         if len(state.recent) > REMEMBERED:
             state.recent.popitem(last=False)
-        known = self._known.get(chain)
-        if known is not None and known.sequence == head.sequence and known.digest != head.digest:
+        known = (self._known.get(chain), self._had.get(chain))
+        if any(k is not None and k.sequence == head.sequence and k.digest != head.digest for k in known):
             self._break(chain, head.sequence, "it is not the record that is known by another way; it was replaced")
         if chain.target:
             self._chained_targets.add(chain.target)
@@ -154,15 +157,16 @@ class Chains:
         return True
 
     def _begin(self, chain: Chain, head: Head, previous: str) -> None:
-        known = self._known.get(chain)
+        had = self._had.get(chain)
         if head.sequence == 1:
             if previous != GENESIS:
                 self._break(chain, 1, "it claims to follow a record, although it is the first")
-        elif known is not None and known.sequence == head.sequence - 1:
-            if known.digest != previous:
-                self._break(chain, head.sequence, "it does not follow the record that is known to stand before it")
-        elif self._whole:
-            self._break(chain, head.sequence, f"records 1 to {head.sequence - 1} are missing")
+        elif had is not None and head.sequence == had.sequence + 1:
+            if had.digest != previous:
+                self._break(chain, head.sequence, "it does not follow the record that was exported before it")
+        elif self._whole and (had is None or had.sequence != head.sequence):
+            begin = had.sequence + 1 if had else 1
+            self._break(chain, head.sequence, f"records {begin} to {head.sequence - 1} are missing")
 
     def _follow(self, chain: Chain, last: Head, head: Head, previous: str) -> None:
         if head.sequence == last.sequence + 1:
@@ -181,7 +185,7 @@ class Chains:
             other = Chain(-1, chain.target, str(writer))
             state = self._states.get(other)
             if state is None:
-                if self._whole and other not in self._known:
+                if self._whole and other not in self._had:
                     reason = f"it continues {other}, of which nothing is there: those records were removed"
                     self._break(chain, int(record["sequence"]), reason)
             elif state.head.sequence < sequence:
