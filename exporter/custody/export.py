@@ -91,9 +91,12 @@ def _export(
     before, previous = last_in(folder)
     whole = before.whole if before else from_ns is None
     run = _Run(folder, before, whole, segment_bytes, from_ns, to_ns)
-    for part, raw in records:
-        run.take(part, raw)
-    segments = run.finish()
+    try:
+        for part, raw in records:
+            run.take(part, raw)
+        segments = run.finish()
+    finally:
+        run.close()
     chains = run.chains
     if not segments:
         return Exported(None, signed=False, records=0, breaks=chains.breaks, noted=chains.noted)
@@ -220,7 +223,7 @@ class _Run:
         """Give the segments their names; return them, those of a part in order."""
         self._done += self._open.values()
         self._open = {}
-        found = []
+        found: list[Segment] = []
         for segment in sorted(self._done, key=lambda s: s.part):
             segment.file.flush()
             os.fsync(segment.file.fileno())
@@ -241,3 +244,8 @@ class _Run:
             )
         sync(self._folder)
         return found
+
+    def close(self) -> None:
+        """Close what is open still; what has no name of its own yet is removed by the next export."""
+        for segment in (*self._done, *self._open.values()):
+            segment.file.close()
