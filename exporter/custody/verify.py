@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from exporter.custody.manifests import (
     path_of,
     signature_of,
 )
-from exporter.custody.records import GENESIS
+from exporter.custody.records import GENESIS, LedgerBroken, read
 from exporter.custody.signing import SignatureBroken, check
 
 #: Given every good record in order; None for nobody.
@@ -50,6 +51,24 @@ def verify_export(folder: Path, keys: Sequence[Ed25519PublicKey] = (), sink: Sin
     all records across all exports of the folder. Memory does not grow with the ledger. Raises OSError.
     """
     return _Export(folder, keys, sink).verify()
+
+
+def records_in(folder: Path, *, receipts: bool) -> Iterator[dict[str, Any]]:
+    """Yield the receipts, or the commits, of an exported ledger, unchecked: :func:`verify_export` comes first. Raises NotAManifest,
+    OSError.
+    """
+    for number in numbers_in(folder):
+        for segment in Manifest.decode(path_of(folder, number).read_bytes()).segments:
+            if (segment.part < 0) == receipts:
+                with (folder / segment.file).open("rb") as file:
+                    for line in file:
+                        with contextlib.suppress(LedgerBroken):
+                            yield read(line)
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether an exported ledger has its beginning. Raises NotAManifest, OSError."""
+    return Manifest.decode(path_of(folder, 1).read_bytes()).whole
 
 
 class _Export:

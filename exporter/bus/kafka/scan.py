@@ -1,4 +1,4 @@
-"""Read partitions from the beginning to a known end: checkpoints at take-over, dead letters, status."""
+"""Read partitions to a known end: checkpoints at take-over, dead letters, status, replays."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def scan(
     settings: KafkaBus,
     ends: Mapping[Place, int],
     *,
-    committed_only: bool = True,
     starts: Mapping[Place, int] | None = None,
+    committed_only: bool = True,
 ) -> Iterator[Message]:
-    """Yield the records below ``ends`` (offset after the last) of each partition, in order within a partition, from
-    ``starts`` on where that has it.
+    """Yield the records below ``ends`` (offset after the last) of each partition, in order within a partition, from the
+    beginning or from ``starts``.
 
     The end is reached when Kafka reports the end of the partition at or beyond it: transaction markers occupy offsets, so
     the last record's own offset always falls short. Raises BusUnavailable, ConfigurationError.
     """
-    begins = starts or {}
-    open_places = {place for place, end in ends.items() if end > max(0, begins.get(place, 0))}
+    starts = starts or {}
+    open_places = {place for place, end in ends.items() if end > starts.get(place, 0)}
     if not open_places:
         return
     heard = config.LastError()
     isolation = "read_committed" if committed_only else "read_uncommitted"
     consumer = new_consumer(config.scanner(settings, Names(settings.topic_prefix).scan_group, isolation, heard))
     try:
-        consumer.assign([TopicPartition(*place, begins.get(place, OFFSET_BEGINNING)) for place in sorted(open_places)])
+        consumer.assign([TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in sorted(open_places)])
         silent_since = time.monotonic()
         while open_places:
             # Wait for one, then take what is there: waiting for all would cost the whole time-out at the end.

@@ -8,11 +8,12 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.bus.base import NO_HEADS, Lane, LedgerRecord, OnRevoke, TargetPosition
+from exporter.bus.base import NO_HEADS, Lane, LaneRecords, LedgerRecord, OnRevoke, TargetPosition
 from exporter.bus.sqlite import ledger
 from exporter.bus.sqlite.deadletters import SqliteDeadLetters
 from exporter.bus.sqlite.membership import SqliteMembership
 from exporter.bus.sqlite.reader import SqliteReader
+from exporter.bus.sqlite.scan import read_lanes
 from exporter.bus.sqlite.store import connect, create, transaction, translated
 from exporter.bus.sqlite.writer import SqliteShardWriter
 from exporter.errors import ConfigurationError, ExporterError, Finding
@@ -120,6 +121,10 @@ class SqliteEventBus:
         statement = "SELECT key, value FROM checkpoints WHERE ?1 IS NULL OR shard = ?1 ORDER BY shard"
         with self._lock, translated():
             return dict(self._connection().execute(statement, (part,)).fetchall())
+
+    def events(self, tenant: str, positions: Mapping[Lane, int]) -> Iterator[LaneRecords]:
+        """See the port."""
+        return read_lanes(self._settings, tenant, positions)
 
     def positions(self, targets: Sequence[str], tenants: Sequence[str]) -> list[TargetPosition]:
         """See the port."""
