@@ -79,6 +79,11 @@ def _in_commit(record: Mapping[str, Any], wanted: int, text: bytes) -> list[Comm
     return result
 
 
+def shorts_of(entry: Mapping[str, Any]) -> list[int]:
+    """Return the short ids of an entry's events, in commit order; none where it is of format 1."""
+    return numbers_of(binascii.a2b_base64(entry.get("ids") or ""))
+
+
 def find_receipts(places: Mapping[tuple[str, int], int], records: Iterable[bytes]) -> list[Delivery]:
     """Return the receipts that cover an event's offset; ``places``: (tenant, partition) → offset where the bus has it."""
     chains, found = Chains(whole=False), []
@@ -102,8 +107,7 @@ def prove(commit: Commit, event_of: Callable[[int], Sequence[bytes]]) -> dict[st
     """Return the inclusion proof of the event in its entry: its block of events as an index, the audit path and the root. None where
     the events that are there do not make the entry's root. ``event_of``: the events that have a short id.
     """
-    shorts = numbers_of(binascii.a2b_base64(commit.entry["ids"]))
-    values = [event_of(short) for short in shorts]
+    values = [event_of(short) for short in shorts_of(commit.entry)]
     if any(len(candidates) != 1 for candidates in values):
         return None
     leaves = event_leaves([candidates[0] for candidates in values])
