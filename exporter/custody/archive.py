@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from isal import igzip
 
-from exporter.domain.events import SHORT_ID_BYTES, short_ids
+from exporter.domain.events import SHORT_ID_BYTES, event_id_of
 
 #: Decompressed objects kept while their events are looked up.
 CACHE_BYTES = 256 * 1024 * 1024
@@ -106,7 +106,8 @@ class Archive:
                         self.problems[path] = "its last line is cut"
                     return  # an unfinished file may end in the middle of a line; it counts once it is whole
                 try:
-                    yield int.from_bytes(short_ids([line]), "big"), number, start, len(line) - 1
+                    short = int(event_id_of(line)[-2 * SHORT_ID_BYTES :], 16)
+                    yield short, number, start, len(line) - 1
                 except ValueError:
                     self.foreign_lines += 1
                 start += len(line)

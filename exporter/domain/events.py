@@ -49,11 +49,14 @@ _SHORT_START = _ID_END - 2 * SHORT_ID_BYTES
 
 
 def short_ids(values: Sequence[bytes]) -> bytes:
-    """Return the last bytes of the events' ids, joined in order: enough to find an event and its place among millions. Raises
-    ValueError when a head is not one of ours.
+    """Return the last bytes of the events' ids, joined in order: enough to find an event and its place among millions. The
+    values must be events of ours; ValueError where one surely is not.
     """
     start, end = _SHORT_START, _ID_END
-    return bytes.fromhex(b"".join([value[start:end] for value in values]).decode("ascii"))
+    joined = bytes.fromhex(b"".join([value[start:end] for value in values]).decode("ascii"))
+    if len(joined) != SHORT_ID_BYTES * len(values):
+        raise ValueError("not a canonical event: it is too short for its head")
+    return joined
 
 
 @dataclass(slots=True, repr=False)
