@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ class _Evidence:
         for record in records:
             if record["kind"] == "receipt" and record["target"] == target:
                 said = record.get("receipt") or {}
-                for item in said.get("objects") or ():
-                    self._object(str(item["key"]), str(item["sha256"]))
-                if said.get("file") and not said.get("skipped") and self._canonical:
-                    self._piece(record, said)
+                for key, checksum in _objects(said):
+                    self._object(key, checksum)
+                if self._canonical and (piece := _piece(said)) is not None:
+                    self._piece(record, *piece)
         if self._named > MAX_NAMED:
             self._verdict.problems.append(f"… and {self._named - MAX_NAMED} more that receipts name")
 
@@ -57,8 +57,7 @@ class _Evidence:
             self._problem(f"{key}: it is not the object that the receipt names")
         self._verdict.count("objects")
 
-    def _piece(self, record: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-        name, start, end = f"{said['file']}.ndjson", int(said["start"]), int(said["end"])
+    def _piece(self, record: Mapping[str, Any], name: str, start: int, end: int) -> None:
         found = self._paths.get(name)
         if not found:
             if self._complete:
@@ -76,3 +75,19 @@ class _Evidence:
         self._named += 1
         if self._named <= MAX_NAMED:
             self._verdict.problems.append(text)
+
+
+def _objects(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield keys and checksums of the objects that a receipt names; a connector from outside may answer anything."""
+    objects = said.get("objects")
+    for item in objects if isinstance(objects, list) else ():
+        if isinstance(item, dict) and isinstance(item.get("key"), str) and isinstance(item.get("sha256"), str):
+            yield item["key"], item["sha256"]
+
+
+def _piece(said: Mapping[str, Any]) -> tuple[str, int, int] | None:
+    """Return name, start and end of the bytes that a receipt speaks of, where these are all of its events."""
+    name, start, end = said.get("file"), said.get("start"), said.get("end")
+    if not isinstance(name, str) or not isinstance(start, int) or not isinstance(end, int) or said.get("skipped"):
+        return None
+    return f"{name}.ndjson", start, end

@@ -39,7 +39,9 @@ def read(
             newest = f"SELECT id FROM ledger WHERE {which} ORDER BY id DESC LIMIT ?"  # noqa: S608
             ids = [number for (number,) in connection().execute(newest, (last,))]
             begin = ids[-1] - 1 if ids else end
-    statement = f"SELECT id, shard, record FROM ledger WHERE {which} AND id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+    statement = (
+        f"SELECT id, shard, CAST(record AS BLOB) FROM ledger WHERE {which} AND id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+    )
     while True:
         with lock, translated():
             rows = connection().execute(statement, (begin, end, PAGE_RECORDS)).fetchall()
