@@ -103,16 +103,19 @@ def _targets(
     """Say for each target of the event's tenants, and for each that wrote of it, what became of it there."""
     tenants = {commit.entry["tenant"] for commit in found.commits}
     names = [name for name in settings.targets if tenants & set(settings.tenants_of(name))]
-    names += [d.target for d in (*receipts, *found.buried)]
+    names += [d.target for d in (*receipts, *found.buried, *found.redriven)]
     result = []
     for name in dict.fromkeys(names):
         letters = [x.number for x in bus.dead_letters().list(name) if x.event_id == event_id]
         buried = [d for d in found.buried if d.target == name]
-        own = [d for d in receipts if d.target == name and not buried]
+        redriven = [d for d in found.redriven if d.target == name]
+        own = redriven or [d for d in receipts if d.target == name and not buried]
         if letters:
             state = f"in the dead letters, number {letters[0]}"
+        elif redriven:
+            state = "taken from the dead letters by a redrive"
         elif buried:
-            state = f"was refused ({buried[0].code}) and is in the dead letters no more: redriven or discarded"
+            state = f"was refused ({buried[0].code}) and then discarded from the dead letters"
         elif own:
             state = "taken"
         else:

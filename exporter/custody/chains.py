@@ -104,12 +104,14 @@ class Chains:
             return None
         return record if self._link(chain, head, previous, record) else None
 
-    def finish(self) -> None:
-        """Look for chains that end before their known head. Call once, after the last record."""
+    def finish(self, *, everything: bool = True) -> None:
+        """Look for chains that end before their known head. Call once, after the last record. ``everything``: all records of the
+        known chains were given; without it a quiet chain may lie before what was read.
+        """
         for chain, known in self._known.items():
             state = self._states.get(chain)
             if state is None:
-                if self._whole or not chain.target:  # a quiet writer's records may lie before the end that was read
+                if everything:
                     self._break(chain, known.sequence, "no record of this chain is there, although one is known")
             elif state.head.sequence < known.sequence:
                 reason = f"the chain ends here; records up to {known.sequence} are known, so its end was removed"

@@ -28,6 +28,8 @@ class Deliveries:
     tenants: dict[str, int] = field(default_factory=dict)
     #: Short ids of events that stand in the dead letters.
     buried: set[int] = field(default_factory=set)
+    #: Tenant → events that the target was not meant to get.
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 class Receipts:
@@ -42,8 +44,12 @@ class Receipts:
         target = self.targets.setdefault(record["target"], Deliveries())
         at_ns = record.get("at_ns") or record.get("time_ns") or 0
         target.tenants[record["tenant"]] = max(at_ns, target.tenants.get(record["tenant"], 0))
-        size = 2 * SHORT_ID_BYTES
-        target.buried.update(int(event_id[-size:], 16) for _, event_id, _ in record.get("letters", ()))
+        if record["kind"] == "dead_letters":
+            size = 2 * SHORT_ID_BYTES
+            target.buried.update(int(event_id[-size:], 16) for _, event_id, _ in record["letters"])
+        elif record["kind"] == "skipped":
+            tenant = record["tenant"]
+            target.left_out[tenant] = target.left_out.get(tenant, 0) + int(record["skipped"])
 
 
 class Comparison:
@@ -65,6 +71,8 @@ class Comparison:
         self._named = 0
         self._old = 0
         self._waiting = 0
+        self._missing: dict[str, int] = {}
+        self._missing_texts: dict[str, list[str]] = {}
 
     def run(self, records: Iterable[Mapping[str, Any]], *, whole: bool) -> None:
         """Compare all commits; ``whole``: the ledger has its beginning, so an event that it does not name is foreign."""
@@ -109,7 +117,7 @@ class Comparison:
             if record["at_ns"] > self._deliveries.tenants[entry["tenant"]]:
                 self._waiting += len(missing) - buried
                 return
-            self._problem(record, entry, f"{len(missing) - buried} of its {len(shorts)} events are missing")
+            self._miss(record, entry, len(missing) - buried, len(shorts))
             return
         self._bytes(record, entry, shorts, places)
 
@@ -137,15 +145,31 @@ class Comparison:
             self._problem(record, entry, f"{spare} events have the ids of its events and another content")
         self._verdict.count("repeated", sum(map(len, places.values())) - len(used) - spare)
 
+    def _miss(self, record: Mapping[str, Any], entry: Mapping[str, Any], number: int, of: int) -> None:
+        """Note missing events; whether they are a problem is told at the end, for routes leave events out."""
+        tenant = entry["tenant"]
+        self._missing[tenant] = self._missing.get(tenant, 0) + number
+        texts = self._missing_texts.setdefault(tenant, [])
+        if len(texts) < MAX_NAMED:
+            texts.append(_said(record, entry, f"{number} of its {of} events are missing"))
+        elif len(texts) == MAX_NAMED:
+            texts.append(f"{tenant}: … and more windows with missing events")
+
     def _problem(self, record: Mapping[str, Any], entry: Mapping[str, Any], reason: str) -> None:
         self._named += 1
         if self._named <= MAX_NAMED:
-            window = f"{_time(entry['start_ns'])} to {_time(entry['end_ns'])}"
-            commit = f"shard {record['shard']}, record {record['sequence']}"
-            self._verdict.problems.append(f"{entry['tenant']}, {window} ({commit}): {reason}")
+            self._verdict.problems.append(_said(record, entry, reason))
 
     def _finish(self, *, whole: bool) -> None:
         verdict, archive = self._verdict, self._archive
+        for tenant, number in self._missing.items():
+            left_out = self._deliveries.left_out.get(tenant, 0)
+            if number <= left_out:
+                verdict.notes.append(
+                    f"{number} events of {tenant} are not there; {left_out} were not meant for the target"
+                )
+            else:
+                verdict.problems += self._missing_texts[tenant]
         if self._named > MAX_NAMED:
             verdict.problems.append(f"… and {self._named - MAX_NAMED} more windows with such problems")
         verdict.problems += [f"{path}: {reason}" for path, reason in archive.problems.items()]
@@ -167,6 +191,11 @@ class Comparison:
         if archive.others:
             verdict.notes.append(f"{archive.others} files of other kinds were not looked at")
         verdict.figures["files"] = len(archive.files)
+
+
+def _said(record: Mapping[str, Any], entry: Mapping[str, Any], reason: str) -> str:
+    window = f"{_time(entry['start_ns'])} to {_time(entry['end_ns'])}"
+    return f"{entry['tenant']}, {window} (shard {record['shard']}, record {record['sequence']}): {reason}"
 
 
 def _time(ns: int) -> str:

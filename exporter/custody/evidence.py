@@ -37,7 +37,7 @@ class _Evidence:
 
     def run(self, records: Iterable[Mapping[str, Any]], target: str) -> None:
         for record in records:
-            if record["kind"] == "receipt" and record["target"] == target:
+            if record["kind"] in {"receipt", "redriven"} and record["target"] == target:
                 said = record.get("receipt") or {}
                 for key, checksum in _objects(said):
                     self._object(key, checksum)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporter.custody.chains import Break, Chains
@@ -94,33 +94,41 @@ class ReceiptList:
             self._add(record, at_ns)
 
     def _add(self, record: Mapping[str, Any], at_ns: int) -> None:
-        letters = record.get("letters", ())
+        letters = record["letters"] if record["kind"] == "dead_letters" else ()
         numbers = {
-            "receipts": int(not letters),
+            "receipts": int("count" in record),
             "events": record.get("count", 0),
             "bytes": record.get("bytes", 0),
             "possible duplicates": record.get("possible_duplicates", 0),
             "dead letters": len(letters),
         }
         _count(self.totals, record["tenant"], numbers)
-        offsets = [letter[0] for letter in letters] or [record["first_offset"], record["last_offset"]]
-        codes = ", ".join(sorted({str(letter[2]) for letter in letters}))
         self.rows.append(
             {
                 "at_ns": at_ns,
                 "writer": record.get("writer", ""),
                 "sequence": record.get("sequence", 0),
                 "tenant": record["tenant"],
-                "partition": record["partition"],
-                "offsets": f"{min(offsets)} to {max(offsets)}",
+                "kind": record["kind"],
+                "partition": record.get("partition", ""),
+                "offsets": _offsets(record),
                 "events": record.get("count", 0),
                 "bytes": record.get("bytes", 0),
                 "sha256": record.get("sha256", ""),
-                "answer": f"{len(letters)} dead letters ({codes})"
-                if letters
-                else answer_of(record.get("receipt") or {}),
+                "answer": _dead_letters(letters) if letters else answer_of(record.get("receipt") or {}),
             }
         )
+
+
+def _offsets(record: Mapping[str, Any]) -> str:
+    if record["kind"] == "dead_letters":
+        offsets = [letter[0] for letter in record["letters"]]
+        return f"{min(offsets)} to {max(offsets)}"
+    return f"{record['first_offset']} to {record['last_offset']}" if "first_offset" in record else ""
+
+
+def _dead_letters(letters: Sequence[Sequence[Any]]) -> str:
+    return f"{len(letters)} dead letters ({', '.join(sorted({str(letter[2]) for letter in letters}))})"
 
 
 def answer_of(said: Mapping[str, Any]) -> str:

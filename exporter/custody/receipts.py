@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporter.custody.chains import Break, Chain, Chains, Head
@@ -42,7 +42,7 @@ class ReceiptLog:
         #: Sealed records that are not known to be durable. They keep their bytes, so appending them twice does no harm.
         self.pending: list[bytes] = []
 
-    def begin(self, checkpoints: Mapping[str, bytes], last: Iterable[bytes]) -> list[Break]:
+    def begin(self, checkpoints: Mapping[str, bytes], last: Sequence[bytes]) -> list[Break]:
         """Find the ends of the target's chains in the checkpoint records and the last receipts; return what is wrong there.
         The first receipt names those ends, and the breaks.
         """
@@ -55,7 +55,7 @@ class ReceiptLog:
             record = chains.add(raw)
             for writer, sequence, _ in (record or {}).get("after", ()):
                 continued[writer] = max(sequence, continued.get(writer, 0))
-        chains.finish()
+        chains.finish(everything=len(last) < LAST_RECORDS)
         ends = known | {
             chain: head for chain, head in chains.heads().items() if head.sequence >= known.get(chain, head).sequence
         }

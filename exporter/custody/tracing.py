@@ -43,6 +43,7 @@ class Found:
 
     commits: list[Commit] = field(default_factory=list)
     buried: list[Delivery] = field(default_factory=list)
+    redriven: list[Delivery] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
 
 
@@ -59,9 +60,10 @@ def find_commits(event_id: str, records: Iterable[bytes]) -> Found:
             continue
         if record["kind"] == "commit":
             found.commits += _in_commit(record, wanted, text)
-        elif any(event_id == letter for _, letter, _ in record.get("letters", ())):
-            codes = [code for _, letter, code in record["letters"] if letter == event_id]
-            found.buried.append(_delivery(record, codes[0]))
+        elif record["kind"] == "dead_letters":
+            found.buried += [_delivery(record, code) for _, letter, code in record["letters"] if letter == event_id]
+        elif record["kind"] == "redriven":
+            found.redriven += [_delivery(record) for _, _, letter in record["letters"] if letter == event_id]
     found.breaks = chains.breaks
     return found
 

@@ -6,17 +6,16 @@ its lanes), writes receipts and positions about once a second, and answers revoc
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
 
-from exporter.bus.base import RECEIPTS, Bus, EventReader, Lane, LaneRecords
-from exporter.custody.alarm import report
-from exporter.custody.receipts import LAST_RECORDS, ReceiptLog
+from exporter.bus.base import Bus, EventReader, Lane, LaneRecords
+from exporter.custody.receipts import ReceiptLog
 from exporter.delivery.buffer import HeldBytes, held_size
+from exporter.delivery.receipts import open_log, write_pending
 from exporter.errors import BusUnavailable
 from exporter.ops import metrics
 from exporter.ops.log import RateLimited, describe
@@ -74,8 +73,7 @@ class Poller:
     ) -> None:
         self._target, self._tenants, self._worker, self._bus = target, tenants, worker, bus
         self._side, self._held, self._memory_bytes = side, held, memory_bytes
-        # A name of its own: a run before this one in the process may have written more than it knows.
-        self._receipts = ReceiptLog(target, f"{worker}-{secrets.token_hex(3)}")
+        self._receipts: ReceiptLog | None = None
         self._reader: EventReader | None = None
         self._wake = threading.Event()
         self._stopping = self._quiet = False
@@ -125,17 +123,10 @@ class Poller:
     def _open(self) -> None:
         while not self._stopping and self._reader is None:
             try:
-                self._continue_receipts()
+                self._receipts = open_log(self._bus, self._target, self._worker)
                 self._reader = self._bus.reader(self._target, self._tenants, self._worker, self._revoked)
             except BusUnavailable as error:
                 self._unavailable(error)
-
-    def _continue_receipts(self) -> None:
-        """Find where the target's earlier receipts end, and look whether they are whole."""
-        # The ends first: what another engine writes between the two readings then lies behind them, not before.
-        ends = self._bus.all_checkpoints(RECEIPTS)
-        last = [record.value for record in self._bus.ledger(RECEIPTS, last=LAST_RECORDS)]
-        report(self._target, self._receipts.begin(ends, last))
 
     def _turn(self, monotonic: Callable[[], float]) -> None:
         reader = self._reader
@@ -195,11 +186,10 @@ class Poller:
             self._committed = self._committed | positions
 
     def _write_receipts(self) -> None:
-        """Make receipts durable. After a failure the same bytes are appended again."""
+        """Make receipts durable."""
+        assert self._receipts is not None  # opened before the reader
         self._receipts.seal(self._side.take_receipts())
-        if self._receipts.pending:
-            self._bus.append_receipts(self._receipts.pending, self._receipts.heads())
-            self._receipts.written()
+        write_pending(self._bus, self._receipts)
 
     def _look(self, reader: EventReader) -> None:
         self.lag = reader.lag()

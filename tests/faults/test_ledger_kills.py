@@ -13,8 +13,14 @@ from pathlib import Path
 
 import orjson
 import pytest
+from pydantic import TypeAdapter
 
+from exporter.bus import create_bus
+from exporter.bus.base import RECEIPTS
 from exporter.custody.chains import Chains
+from exporter.domain.checkpoints import LiveCheckpoint
+from exporter.errors import ExporterError
+from exporter.settings.model import BusSettings
 from tests.support.custody import ledger, proven
 from tests.support.feed import Traffic
 from tests.support.programs import Processes, Program, processes, stand_in_loki, wait_until
@@ -40,6 +46,32 @@ def install(running: Processes, bus: dict) -> Installation:
     return Installation(running, loki.url, bus, tenants, targets, loki=pace)
 
 
+class Progress:
+    """What services wrote since the last look: kills are to hit work, not a start."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation, self._seen = installation, (0, {})
+
+    def __call__(self) -> bool:
+        bus = create_bus(
+            TypeAdapter(BusSettings).validate_python(self._installation.bus | self._installation._anchored())
+        )
+        try:
+            records = bus.all_checkpoints()
+            now = (
+                sum(LiveCheckpoint.decode(raw).sequence for key, raw in records.items() if key.startswith("live/")),
+                {key: raw for key, raw in bus.all_checkpoints(RECEIPTS).items() if key.startswith("receipts/")},
+            )
+        except ExporterError:
+            return False
+        finally:
+            bus.close()
+        if now[0] == self._seen[0] or now[1] == self._seen[1]:
+            return False
+        self._seen = now
+        return True
+
+
 def start(installation: Installation, name: str) -> Program:
     return installation.start(name, reader_processes=1, delivery_processes=1)
 
@@ -54,10 +86,12 @@ def test_killed_services_leave_a_whole_ledger(running: Processes, kind: str, req
     feed = running.feed(installation.loki_url)
     with Traffic(feed, TENANTS, seed=6, pushes_per_second=30):
         programs = {name: start(installation, name) for name in ("a", "b")}
+        progress = Progress(installation)
         while kills < KILLS:
+            wait_until(progress, "commits and receipts")
             name = chance.choice(list(programs))
             children = wait_until(lambda n=name: programs[n].children(), "its processes")
-            time.sleep(chance.uniform(1.0, 4.0))
+            time.sleep(chance.uniform(0.0, 1.5))
             kills += 1
             if chance.random() < 0.4:
                 programs[name].kill()

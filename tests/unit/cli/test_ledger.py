@@ -121,8 +121,19 @@ def test_a_refused_event_is_found_among_the_dead_letters(filled: Bus, config: Pa
     report = json.loads(invoke(*command, "--json").stdout)
     assert report["targets"][0]["state"] == "in the dead letters, number 1"
     assert report["targets"][0]["receipts"] == []
+    redriven = invoke("dlq", "redrive", "-c", config, "--target", "archive", "--all")
+    assert redriven.exit_code == 0
+    assert "by a redrive" in invoke(*command).stdout
+    assert invoke("ledger", "verify", "-c", config).exit_code == 0
+    shown = json.loads(invoke("ledger", "show", "-c", config, "--target", "archive", "--json").stdout)
+    assert [row["kind"] for row in shown["rows"]] == ["receipt", "dead_letters", "receipt", "redriven"]
+
+
+def test_a_discarded_event_is_said_to_be_so(filled: Bus, config: Path) -> None:
     filled.dead_letters().resolve("archive", [1], "discarded")
-    assert "was refused (400)" in invoke(*command).stdout
+    assert (
+        "was refused (400) and then discarded" in invoke("ledger", "trace", "-c", config, event_id_of(VALUES[7])).stdout
+    )
 
 
 def test_an_event_that_left_the_bus_is_found_but_not_proven(filled: Bus, config: Path, tmp_path: Path) -> None:

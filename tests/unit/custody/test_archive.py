@@ -90,6 +90,15 @@ def test_what_was_refused_is_explained_and_what_was_not_delivered_yet_is_no_loss
     assert "1 of its 10 events" in compare(folder, records[:1]).problems[0]
 
 
+def test_what_was_not_meant_for_the_target_is_no_loss_but_more_than_that_is(folder: Path) -> None:
+    (folder / "a.ndjson").write_bytes(lines(VALUES[3:10]))
+    found = receipts()
+    found({"kind": "skipped", "target": "soc", "tenant": "acme", "at_ns": 1, "skipped": 3})
+    assert compare(folder, records_of(VALUES[:10]), found).problems == []
+    (folder / "a.ndjson").write_bytes(lines(VALUES[4:10]))
+    assert "4 of its 10 events are missing" in compare(folder, records_of(VALUES[:10]), found).problems[0]
+
+
 def test_bounds_and_tenants_limit_what_is_asked_for(folder: Path) -> None:
     (folder / "a.ndjson").write_bytes(lines(VALUES[:10]))
     records = records_of(VALUES[:10], VALUES[10:20])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.custody.chains import Chain, Chains, Head, check_end
+from exporter.custody.receipts import LAST_RECORDS
 from exporter.custody.records import seal, unseal
 from tests.support.ledgers import Commits, Store, entry, ledger_of, receipt
 
@@ -137,6 +138,23 @@ def test_the_end_of_a_dead_writer_cannot_be_cut_off() -> None:
     successor.records, successor.heads = cut, store.heads
     successor.begin("b")
     assert ["its end was removed" in str(found) for found in successor.breaks] == [True]
+    successor.records = []
+    successor.begin("c")
+    assert ["no record of this chain" in str(found) for found in successor.breaks] == [True]
+
+
+def test_a_quiet_writer_far_back_is_no_break_and_is_continued() -> None:
+    store = Store()
+    store.write(store.begin("quiet"), 0)
+    busy = store.begin("busy", "other")
+    for number in range(LAST_RECORDS):
+        store.write(busy, number, target="other")
+    successor = Store()
+    successor.records, successor.heads = store.records[-LAST_RECORDS:], store.heads
+    log = successor.begin("next")
+    assert successor.breaks == []
+    log.seal([receipt(1)])
+    assert [writer for writer, *_ in unseal(log.pending[0])["after"]] == ["quiet"]
 
 
 def test_a_break_that_was_found_at_the_start_stands_in_the_next_record() -> None:
