@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from exporter.bus.base import RECEIPTS, BusRecord, Lane
-from exporter.custody.ledger import LedgerEntry, account_of, build_record
+from exporter.bus.base import RECEIPTS, Bus, BusRecord, Commit, DeadLetter, Lane
+from exporter.custody.ledger import LedgerEntry, account_of, build_record, encode_chain
 from exporter.custody.receipts import ReceiptLog
 from exporter.custody.records import GENESIS
-from exporter.delivery.receipts import build_receipt
-from exporter.domain.events import time_ns_of
+from exporter.delivery.receipts import build_burial, build_receipt
+from exporter.domain.checkpoints import CHAIN_KEY
+from exporter.domain.events import EncodedBatch, event_id_of, time_ns_of
+from exporter.domain.tenants import shard_of
 from tests.support.events import BASE_NS, events
 
 SECOND_NS = 1_000_000_000
@@ -100,3 +102,30 @@ def ledger_of(shards: int = 2, commits: int = 4, runs: int = 3, receipts: int = 
         for number in range(receipts):
             store.write(log, run * receipts + number)
     return made + [(RECEIPTS, record) for record in store.records]
+
+
+def fill_bus(bus: Bus, values: Sequence[bytes], objects: Sequence[Any] = ()) -> None:
+    """Two commits of twenty events of acme; the target archive took all but one, which it refused."""
+    shard = shard_of("acme", bus.shard_count)
+    commits, writer = Commits(shard), bus.open_shard(shard, "w")
+    for part in (values[:20], values[20:]):
+        record = commits.commit(entry(part))
+        batch = EncodedBatch("acme", "p", keys=[b"k"] * 20, values=list(part))
+        writer.commit(Commit([batch], {CHAIN_KEY: encode_chain(commits.sequence, commits.digest)}, record))
+    writer.close()
+    lane = Lane("acme", 0)
+    stored = [r for lane_records in bus.events("acme", {}) for r in lane_records.records]
+    refused = stored[7]
+    letter = DeadLetter("archive", "acme", 0, 7, event_id_of(refused.value), "no", "400", BASE_NS, b"k", refused.value)
+    bus.dead_letters().append([letter])
+    log = ReceiptLog("archive", "w1")
+    log.begin(bus.all_checkpoints(RECEIPTS), [])
+    kept = [r for r in stored[:20] if r is not refused]
+    log.seal(
+        [
+            build_receipt("archive", lane, kept, {"objects": objects}, 2, BASE_NS + SECOND_NS),
+            build_burial("archive", lane, [letter], BASE_NS + SECOND_NS),
+            build_receipt("archive", lane, stored[20:], {"id": "x" * 500}, 0, BASE_NS + 2 * SECOND_NS),
+        ]
+    )
+    bus.append_receipts(log.pending, log.heads())

@@ -13,18 +13,13 @@ import pytest
 import typer
 
 from exporter.bus import create_bus
-from exporter.bus.base import RECEIPTS, Bus, Commit, DeadLetter, Lane
+from exporter.bus.base import Bus
 from exporter.cli.times import parse_time
-from exporter.custody.ledger import encode_chain
-from exporter.custody.receipts import ReceiptLog
-from exporter.delivery.receipts import build_burial, build_receipt
-from exporter.domain.checkpoints import CHAIN_KEY
-from exporter.domain.events import EncodedBatch, event_id_of
-from exporter.domain.tenants import shard_of
+from exporter.domain.events import event_id_of
 from exporter.settings.model import SqliteBus
 from tests.support.cli import invoke, write_config
-from tests.support.events import BASE_NS, events
-from tests.support.ledgers import SECOND_NS, Commits, entry
+from tests.support.events import events
+from tests.support.ledgers import SECOND_NS, fill_bus
 
 VALUES = events(40)
 OBJECTS = [{"key": "a/b.gz", "sha256": "x"}, {"key": "a/c.gz", "sha256": "y"}, {"key": "no sum"}, 7]
@@ -47,29 +42,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def filled(bus: Bus) -> Bus:
     """Two commits of twenty events; the target took all but one, which it refused."""
-    shard = shard_of("acme", bus.shard_count)
-    commits, writer = Commits(shard), bus.open_shard(shard, "w")
-    for values in (VALUES[:20], VALUES[20:]):
-        record = commits.commit(entry(values))
-        batch = EncodedBatch("acme", "p", keys=[b"k"] * 20, values=list(values))
-        writer.commit(Commit([batch], {CHAIN_KEY: encode_chain(commits.sequence, commits.digest)}, record))
-    writer.close()
-    lane = Lane("acme", 0)
-    stored = [r for part in bus.events("acme", {}) for r in part.records]
-    refused = stored[7]
-    letter = DeadLetter("archive", "acme", 0, 7, event_id_of(refused.value), "no", "400", BASE_NS, b"k", refused.value)
-    bus.dead_letters().append([letter])
-    log = ReceiptLog("archive", "w1")
-    log.begin(bus.all_checkpoints(RECEIPTS), [])
-    kept = [r for r in stored[:20] if r is not refused]
-    log.seal(
-        [
-            build_receipt("archive", lane, kept, {"objects": OBJECTS}, 2, BASE_NS + SECOND_NS),
-            build_burial("archive", lane, [letter], BASE_NS + SECOND_NS),
-            build_receipt("archive", lane, stored[20:], {"id": "x" * 500}, 0, BASE_NS + 2 * SECOND_NS),
-        ]
-    )
-    bus.append_receipts(log.pending, log.heads())
+    fill_bus(bus, VALUES, OBJECTS)
     return bus
 
 
