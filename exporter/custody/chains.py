@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from exporter.custody.records import GENESIS, LedgerBroken, is_sealed, read, unseal
+from exporter.custody.shapes import is_sound
 
 #: Hashes remembered of each chain: a writer repeats at most what it had not seen acknowledged, and a successor names an end
 #: that was seconds old. Older ones cannot be compared and are not asked for.
@@ -91,6 +92,15 @@ class Chains:
             record = unseal(raw) if is_sealed(raw) else self._unsealed(raw)
         except LedgerBroken as error:
             self.breaks.append(Break(_name_of(raw), _number(raw, "sequence"), str(error)))
+            return None
+        if not is_sound(record):
+            self.breaks.append(
+                Break(
+                    _name_of(raw),
+                    _number(raw, "sequence"),
+                    "it lacks what a record of its kind has; it is not of this service",
+                )
+            )
             return None
         if not record.get("hash"):
             return record

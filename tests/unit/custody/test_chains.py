@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.custody.chains import Chain, Chains, Head, check_end
-from exporter.custody.receipts import LAST_RECORDS
+from exporter.custody.comparison import Receipts
+from exporter.custody.listing import CommitList, ReceiptList
+from exporter.custody.receipts import LAST_RECORDS, ReceiptLog
 from exporter.custody.records import seal, unseal
+from exporter.custody.tracing import find_commits, find_receipts
 from tests.support.ledgers import Commits, Store, entry, ledger_of, receipt
 
 SOUND = ledger_of()
@@ -206,6 +209,39 @@ def test_a_newer_format_is_named_and_not_guessed_at() -> None:
 def test_anything_else_is_a_break_and_no_crash(raw: bytes) -> None:
     assert breaks([raw])
     assert breaks([seal({"v": 2, "kind": "what", "x": raw.decode("latin-1")})[0]])
+
+
+VALUES_OF_ANY_KIND = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2**63), st.text(max_size=5), st.lists(st.integers(), max_size=4),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=2),
+)  # fmt: skip
+
+
+@given(st.integers(0, len(RAW) - 1), st.data())
+def test_forged_records_of_any_shape_are_breaks_and_never_a_crash(index: int, data: st.DataObject) -> None:
+    """Good hashes around anything: what reads records can rely on what the walk lets through."""
+    record = {k: v for k, v in orjson.loads(RAW[index]).items() if k != "hash"}
+    inner = record["entries"][0] if record["kind"] == "commit" and data.draw(st.booleans()) else record
+    key = data.draw(st.sampled_from([*inner, "letters", "after", "noted"]))
+    if data.draw(st.booleans()):
+        inner[key] = data.draw(VALUES_OF_ANY_KIND)
+    else:
+        inner.pop(key, None)
+    if data.draw(st.booleans()) and record.get("kind") != "commit":
+        record["kind"] = data.draw(st.sampled_from(["dead_letters", "redriven", "skipped", "moved"]))
+    forged = seal(record)[0]
+    records = [*RAW[:index], forged, *RAW[index + 1 :]]
+    breaks(records, known=HEADS)
+    gathered, commits, taken = Receipts(), CommitList(None, None, None, 5), ReceiptList("soc", None, None, None, 5)
+    chains = Chains(whole=True)
+    for raw in records:
+        commits.add(raw)
+        taken.add(raw)
+        if (sound := chains.add(raw)) is not None:
+            gathered(sound)
+    find_commits("0" * 32, records)
+    find_receipts({("acme", 0): 5}, records)
+    ReceiptLog("soc", "next").begin({}, records)
 
 
 # --- the check at a start ---------------------------------------------------------------------------------------------
