@@ -10,9 +10,9 @@ from exporter.custody.chains import Break, Chain, Chains, Head
 from exporter.custody.ledger import decode_chain
 from exporter.custody.listing import answer_of
 from exporter.custody.receipts import heads_in
-from exporter.custody.tracing import Delivery, Found, find_commits, find_receipts, prove, shorts_of
+from exporter.custody.tracing import Delivery, Found, find_commits, find_receipts, of_time, prove, shorts_of
 from exporter.domain.checkpoints import CHAIN_KEY
-from exporter.domain.events import event_id_of, short_ids
+from exporter.domain.events import event_id_of, short_ids, time_ns_of
 
 if TYPE_CHECKING:
     from exporter.settings.model import Settings
@@ -40,6 +40,8 @@ def trace_event(settings: Settings, bus: Bus, event_id: str, *, with_bus: bool) 
     found = find_commits(event_id, (record.value for record in bus.ledger()))
     events = _events_of(bus, event_id, found) if with_bus else _Events()
     receipts: list[Delivery] = []
+    if events.time_ns is not None:
+        found.commits = of_time(found.commits, events.time_ns)
     if events.places:
         receipts = find_receipts(events.places, (record.value for record in bus.ledger(RECEIPTS)))
     report = {
@@ -56,6 +58,7 @@ class _Events:
 
     def __init__(self) -> None:
         self.places: dict[tuple[str, int], int] = {}
+        self.time_ns: int | None = None
         self._by_short: dict[int, list[bytes]] = {}
 
     def add(self, short: int, value: bytes) -> None:
@@ -68,14 +71,20 @@ class _Events:
 def _events_of(bus: Bus, event_id: str, found: Found) -> _Events:
     events = _Events()
     for tenant in dict.fromkeys(commit.entry["tenant"] for commit in found.commits):
-        wanted = {s for c in found.commits if c.entry["tenant"] == tenant for s in shorts_of(c.entry)}
+        entries = [commit.entry for commit in found.commits if commit.entry["tenant"] == tenant]
+        wanted = {short for entry in entries for short in shorts_of(entry)}
+        windows = [(entry["start_ns"], entry["end_ns"]) for entry in entries]
         for lane in bus.events(tenant, {}):
             for record in lane.records:
                 short = int.from_bytes(short_ids([record.value]), "big")
-                if short in wanted:
+                if short not in wanted:
+                    continue
+                time_ns = time_ns_of(record.value)
+                if any(start <= time_ns < end for start, end in windows):
                     events.add(short, record.value)
-                    if event_id_of(record.value) == event_id:
-                        events.places[tenant, lane.lane.partition] = record.offset
+                if event_id_of(record.value) == event_id:
+                    events.places[tenant, lane.lane.partition] = record.offset
+                    events.time_ns = time_ns
     return events
 
 

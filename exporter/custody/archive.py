@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from isal import igzip
 
-from exporter.domain.events import SHORT_ID_BYTES, event_id_of
+from exporter.domain.events import SHORT_ID_BYTES, event_id_of, time_ns_of
 
 #: Decompressed objects kept while their events are looked up.
 CACHE_BYTES = 256 * 1024 * 1024
@@ -25,9 +25,14 @@ _QUERY = 500
 _ROWS = 10_000
 
 _SCHEMA = """
-CREATE TABLE events (short INTEGER NOT NULL, file INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL);
+CREATE TABLE events (
+    short INTEGER NOT NULL, time INTEGER NOT NULL, file INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL);
 CREATE TABLE known (short INTEGER PRIMARY KEY) WITHOUT ROWID;
 """
+
+
+#: Short id, time in ns, number of the file, first byte, length.
+_Row = tuple[int, int, int, int, int]
 
 
 class Place(NamedTuple):
@@ -60,7 +65,7 @@ class Archive:
         for folder in folders:
             for path in sorted(p for p in folder.rglob("*") if p.is_file()):
                 self._index(path)
-        self._db.execute("CREATE INDEX of_short ON events (short, file, start, length)")
+        self._db.execute("CREATE INDEX of_short ON events (short, time, file, start, length)")
 
     def close(self) -> None:
         self._db.close()
@@ -82,7 +87,7 @@ class Archive:
         self.files.append(path)
         try:
             self._db.execute("BEGIN")
-            rows: list[tuple[int, int, int, int]] = []
+            rows: list[_Row] = []
             for row in self._rows(path, len(self.files) - 1):
                 rows.append(row)
                 if len(rows) == _ROWS:
@@ -94,10 +99,10 @@ class Archive:
         finally:
             self._db.execute("COMMIT")
 
-    def _insert(self, rows: Iterable[tuple[int, int, int, int]]) -> None:
-        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    def _insert(self, rows: Iterable[_Row]) -> None:
+        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
 
-    def _rows(self, path: Path, number: int) -> Iterator[tuple[int, int, int, int]]:
+    def _rows(self, path: Path, number: int) -> Iterator[_Row]:
         start = 0
         with _opened(path) as file:
             for line in file:
@@ -107,7 +112,7 @@ class Archive:
                     return  # an unfinished file may end in the middle of a line; it counts once it is whole
                 try:
                     short = int(event_id_of(line)[-2 * SHORT_ID_BYTES :], 16)
-                    yield short, number, start, len(line) - 1
+                    yield short, time_ns_of(line), number, start, len(line) - 1
                 except ValueError:
                     self.foreign_lines += 1
                 start += len(line)
@@ -143,15 +148,19 @@ class Archive:
 
     # --- looking up ---------------------------------------------------------------------------------------------------
 
-    def find(self, shorts: Sequence[int]) -> dict[int, list[Place]]:
-        """Return the places of events by their short ids."""
+    def find(self, shorts: Sequence[int], start_ns: int, end_ns: int) -> dict[int, list[Place]]:
+        """Return the places of events of a window ``[start, end)`` by their short ids. Among all events of a large archive many
+        have the same short id, among those of a window hardly ever two.
+        """
         found: dict[int, list[Place]] = {}
         wanted = list(dict.fromkeys(shorts))
         for i in range(0, len(wanted), _QUERY):
             part = wanted[i : i + _QUERY]
             marks = ",".join("?" * len(part))
-            statement = f"SELECT short, file, start, length FROM events WHERE short IN ({marks})"  # noqa: S608
-            for short, *place in self._db.execute(statement, part):
+            statement = (
+                f"SELECT short, file, start, length FROM events WHERE short IN ({marks}) AND time >= ? AND time < ?"  # noqa: S608
+            )
+            for short, *place in self._db.execute(statement, [*part, start_ns, end_ns]):
                 found.setdefault(short, []).append(Place(*place))
         return found
 

@@ -36,6 +36,20 @@ _RECEIPT: dict[str, type] = {
 }
 
 
+#: Numbers in records of delivery of any kind, where they are there.
+_NUMBERS = (
+    "at_ns",
+    "time_ns",
+    "partition",
+    "first_offset",
+    "last_offset",
+    "count",
+    "bytes",
+    "possible_duplicates",
+    "skipped",
+)
+
+
 def is_sound(record: Mapping[str, Any]) -> bool:
     """Tell whether a record has the keys of its kind. Kinds that are not known here only have to name target and tenant."""
     kind = record.get("kind")
@@ -43,7 +57,9 @@ def is_sound(record: Mapping[str, Any]) -> bool:
         return _has(record, _COMMIT) and all(map(_is_entry, record["entries"]))
     if not isinstance(kind, str) or not _has(record, _DELIVERED):
         return False
-    if not isinstance(record.get("at_ns", record.get("time_ns", 0)), int) or not _are_ends(record.get("after", [])):
+    if not all(isinstance(record.get(key, 0), int) for key in _NUMBERS) or not _are_ends(record.get("after", [])):
+        return False
+    if not isinstance(record.get("receipt", {}), dict) or ("first_offset" in record) != ("last_offset" in record):
         return False
     is_right = _KINDS.get(kind)
     return is_right is None or is_right(record)

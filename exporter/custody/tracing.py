@@ -48,8 +48,8 @@ class Found:
 
 
 def find_commits(event_id: str, records: Iterable[bytes]) -> Found:
-    """Look an event up in the ledger. By chance one of four thousand million events has the same short id: where the bus has the
-    events, :func:`prove` tells. Breaks of the ledger are reported with what was found.
+    """Look an event up in the ledger. By chance one of four thousand million events has the same short id: where the event's time is
+    known its window tells (:func:`of_time`), and where the bus has the events :func:`prove`. Breaks of the ledger are reported with what was found.
     """
     wanted = int(event_id[-2 * SHORT_ID_BYTES :], 16)
     text = binascii.unhexlify(event_id[-2 * SHORT_ID_BYTES :])
@@ -66,6 +66,11 @@ def find_commits(event_id: str, records: Iterable[bytes]) -> Found:
             found.redriven += [_delivery(record) for _, _, letter in record["letters"] if letter == event_id]
     found.breaks = chains.breaks
     return found
+
+
+def of_time(commits: Sequence[Commit], time_ns: int) -> list[Commit]:
+    """Return the commits whose window holds an event of this time."""
+    return [c for c in commits if c.entry["start_ns"] <= time_ns < c.entry["end_ns"]]
 
 
 def _in_commit(record: Mapping[str, Any], wanted: int, text: bytes) -> list[Commit]:

@@ -129,6 +129,20 @@ def test_events_with_the_same_short_id_are_told_apart_by_the_root(folder: Path) 
     assert compare(folder, records_of(window)).problems != []
 
 
+def test_short_ids_of_a_large_archive_meet_and_the_window_tells_them_apart(folder: Path) -> None:
+    """As in an archive of thousands of millions: every event has a twin by short id in another window."""
+    twins = [b'{"event.id":"' + b"%024x" % 9 + value[37:] for value in events(30)]
+    twins = [value.replace(b'"time":17', b'"time":16') for value in twins]
+    records = records_of(VALUES[:30], twins)
+    (folder / "a.ndjson").write_bytes(lines([*twins, *VALUES[:30]]))
+    verdict = compare(folder, records)
+    assert verdict.problems == []
+    assert verdict.figures["proven"] == 60
+    foreign = VALUES[3].replace(b'{"event.id":"' + b"0" * 24, b'{"event.id":"' + b"e" * 24)
+    (folder / "b.ndjson").write_bytes(lines([foreign]))  # one that short ids let pass
+    assert compare(folder, records).problems == ["1 events are there that the ledger does not name"]
+
+
 def test_other_schemas_broken_objects_and_other_files_are_named(folder: Path) -> None:
     (folder / "a.ndjson").write_bytes(lines(VALUES[:10]) + b'{"class_uid":3002}\n')
     (folder / "b.ndjson.gz").write_bytes(gzip.compress(lines(VALUES[10:20]))[:-9])

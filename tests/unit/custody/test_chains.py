@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.custody.chains import Chain, Chains, Head, check_end
@@ -217,6 +217,7 @@ VALUES_OF_ANY_KIND = st.one_of(
 )  # fmt: skip
 
 
+@settings(max_examples=300)
 @given(st.integers(0, len(RAW) - 1), st.data())
 def test_forged_records_of_any_shape_are_breaks_and_never_a_crash(index: int, data: st.DataObject) -> None:
     """Good hashes around anything: what reads records can rely on what the walk lets through."""
