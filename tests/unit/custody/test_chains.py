@@ -211,10 +211,16 @@ def test_anything_else_is_a_break_and_no_crash(raw: bytes) -> None:
     assert breaks([seal({"v": 2, "kind": "what", "x": raw.decode("latin-1")})[0]])
 
 
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
 VALUES_OF_ANY_KIND = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 2**63), st.text(max_size=5), st.lists(st.integers(), max_size=4),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=2),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    INTEGERS,
+    st.text(max_size=5),
+    st.lists(INTEGERS, max_size=4),
+    st.dictionaries(st.text(max_size=3), INTEGERS, max_size=2),
+    st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=2),
+)
 
 
 @settings(max_examples=300)
