@@ -1,4 +1,4 @@
-"""Loki page → decode → ids → redact → parse → normalise → encode → exit scan: CPU microseconds per event, by stage.
+"""Loki page → decode → ids → redact → parse → normalise → encode → exit scan → ledger: CPU microseconds per event, by stage.
 
 ``python -m benchmarks.hotpath [SCRIPT] [--events 40000] [--runs 5]``, or ``LINES=SCRIPT``.
 
@@ -27,6 +27,7 @@ from typing import Any
 
 import orjson
 
+from exporter.custody.ledger import account_of
 from exporter.domain.entries import EntryBatch, StreamEntries
 from exporter.domain.events import EncodedBatch, time_ns_of
 from exporter.domain.ids import StreamHasher
@@ -159,11 +160,13 @@ def measure(pipeline: Pipeline, settings: TenantSettings, lines: Lines, runs: in
     whole, out = cpu(lambda: [pipeline.process(batch) for batch in batches], runs)
     seconds.update(_inside(settings, batches, runs))
     parts = ("scan", "spans, splice", "parse", "map", "encode", "exit scan")
+    seconds["ledger"], _ = cpu(lambda: [account_of(batch.values) for batch in out], runs)
     seconds["heads, joins"] = max(0.0, whole - sum(seconds[part] for part in parts))
     if produce is not None:
         seconds["produce"] = produce(out)
     # Not the sum of the parts: those are timed apart, on columns that have left the cache.
-    seconds["total"] = seconds["decode page"] + seconds["event ids"] + whole + seconds.get("produce", 0.0)
+    produced = seconds.get("produce", 0.0)
+    seconds["total"] = seconds["decode page"] + seconds["event ids"] + whole + seconds["ledger"] + produced
     return Stages(seconds, out)
 
 

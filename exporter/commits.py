@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.bus.base import MAX_EVENT_BYTES, Commit
-from exporter.custody.ledger import LedgerEntry, build_record, decode_chain, encode_chain
+from exporter.custody.ledger import LedgerEntry, account_of, build_record, decode_chain, encode_chain
 from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, Trouble, live_key
 from exporter.domain.events import EncodedBatch, event_id_of
 from exporter.loki.reader import ReadUnit
@@ -55,9 +55,10 @@ def compose(
     chain: bytes | None,
     worker: str,
     now_ns: int,
+    noted: str = "",
 ) -> tuple[Commit, dict[str, LiveCheckpoint]]:
     """Build the commit of these items in order; return it with the tenants' checkpoints after it. ``before``: as they
-    stand, ``chain``: the checkpoint's value of the ledger chain.
+    stand, ``chain``: the checkpoint's value of the ledger chain, ``noted``: a break of it that was found.
     """
     checkpoints: dict[str, bytes | None] = {}
     lives: dict[str, LiveCheckpoint] = {}
@@ -70,7 +71,13 @@ def compose(
     checkpoints.update({live_key(t): live.encode() for t, live in lives.items()})
     sequence, previous = decode_chain(chain)
     ledger, digest = build_record(
-        shard=shard, sequence=sequence + 1, previous=previous, worker=worker, at_ns=now_ns, entries=entries
+        shard=shard,
+        sequence=sequence + 1,
+        previous=previous,
+        worker=worker,
+        at_ns=now_ns,
+        entries=entries,
+        noted=noted,
     )
     checkpoints[CHAIN_KEY] = encode_chain(sequence + 1, digest)
     batches = [item.encoded for item in items if item.encoded.values]
@@ -143,6 +150,7 @@ def _append_entry(entries: list[LedgerEntry], item: Item) -> None:
         loki_count=unit.loki_count,
         fingerprint=f"{unit.fingerprint:032x}",
         policy_id=encoded.policy_id,
+        **account_of(encoded.values),
     )
     if entries and not item.entries_in:
         last = entries[-1]

@@ -19,6 +19,9 @@ import structlog
 
 from exporter.bus.base import Bus, Commit, ShardWriter
 from exporter.commits import Item, Pending, account, compose, hold_oversized
+from exporter.custody.alarm import report
+from exporter.custody.chains import Head, check_end
+from exporter.custody.ledger import decode_chain, encode_chain
 from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, live_key
 from exporter.domain.clock import Clock
 from exporter.domain.events import EncodedBatch
@@ -43,6 +46,8 @@ COMMIT_MAX_BYTES = 8_000_000
 IDLE_COMMIT_SECONDS = 5.0
 #: A tenant that needs a human is tried again this often, so that it goes on by itself once the human has acted.
 STOPPED_TENANT_RETRY_SECONDS = 30.0
+#: Ledger records looked at when a shard is taken over: some seconds of its past, read in a moment.
+LEDGER_LAST_RECORDS = 64
 #: A refused commit is tried this often with the same writer before the shard is opened anew.
 COMMIT_ATTEMPTS = 8
 #: Memory of a batch while it is processed, as a multiple of the raw text: columns, block copy and encoded events.
@@ -115,11 +120,25 @@ class ShardWorker:
             if not await asyncio.to_thread(self._owns, self._shard):
                 return True
             records = await asyncio.to_thread(writer.checkpoints)
-            session = _Session(self._shard, self._tenants, self._parts, writer, records, self._until_ns, self._stop)
+            noted = await asyncio.to_thread(self._check_ledger, records)
+            session = _Session(
+                self._shard, self._tenants, self._parts, writer, records, self._until_ns, self._stop, noted
+            )
             await session.run()
             return True
         finally:
             await asyncio.to_thread(writer.close)
+
+    def _check_ledger(self, records: dict[str, bytes]) -> str:
+        """Look whether the shard's ledger ends as its checkpoint says; return what its next record is to note. A break is an
+        alarm and no reason to stop: Loki deletes what is not read in time.
+        """
+        head = Head(*decode_chain(records[CHAIN_KEY])) if CHAIN_KEY in records else None
+        last = [record.value for record in self._parts.bus.ledger(self._shard, last=LEDGER_LAST_RECORDS)]
+        breaks, go_on = check_end(self._shard, last, head)
+        if go_on is not None:
+            records[CHAIN_KEY] = encode_chain(*go_on)
+        return report(f"shard {self._shard}", breaks)
 
 
 class _Session:
@@ -134,8 +153,10 @@ class _Session:
         records: dict[str, bytes],
         until_ns: int | None,
         stop: asyncio.Event,
+        noted: str,
     ) -> None:
         self._shard, self._tenants, self._parts, self._writer = shard, tenants, parts, writer
+        self._noted = noted
         self._records, self._until_ns, self._stop = records, until_ns, stop
         self._queue: asyncio.Queue[Item | None] = asyncio.Queue()
         self._live: dict[str, LiveCheckpoint] = {}
@@ -272,8 +293,10 @@ class _Session:
             chain=self._records.get(CHAIN_KEY),
             worker=self._parts.worker,
             now_ns=self._parts.clock.now_ns(),
+            noted=self._noted,
         )
         await self._write(commit)
+        self._noted = ""
         for key, value in commit.checkpoints.items():
             if value is None:
                 self._records.pop(key, None)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from exporter.domain.events import EncodedBatch
@@ -28,6 +29,18 @@ from exporter.errors import CommitAborted, Finding
 #: Largest value of one event on any bus. A line of 3 MB with all its bytes escaped and kept twice stays below it; beyond,
 #: brokers and targets refuse.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+#: The part of the ledger, and of the checkpoints, that delivery writes; a shard's are the part of its number.
+RECEIPTS = -1
+NO_HEADS: Mapping[str, bytes | None] = MappingProxyType({})
+
+
+class LedgerRecord(NamedTuple):
+    """One record of the ledger and the part that it belongs to: the number of a shard, or :data:`RECEIPTS`."""
+
+    part: int
+    value: bytes
 
 
 class Lane(NamedTuple):
@@ -262,12 +275,28 @@ class Bus(Protocol):
 
     def dead_letters(self) -> DeadLetters: ...
 
-    def append_receipts(self, records: Sequence[bytes]) -> None:
-        """Append receipt records (JSON) to the ledger, durable when it returns."""
+    def append_receipts(self, records: Sequence[bytes], heads: Mapping[str, bytes | None] = NO_HEADS) -> None:
+        """Append receipt records (JSON) to the ledger, then set (None: delete) checkpoint records of the part
+        :data:`RECEIPTS`; durable when it returns. After an error some of the records may be there: append all again.
+        """
         ...
 
-    def all_checkpoints(self) -> dict[str, bytes]:
-        """Checkpoint records of all shards, for ``status`` (no fence, may be a moment old)."""
+    def ledger(self, part: int | None = None, *, last: int | None = None, since_ms: int = 0) -> Iterator[LedgerRecord]:
+        """Yield the committed records of the ledger up to now, those of a part in the order they were written.
+
+        ``part``: only this one. ``last``: only its last so many (with ``part`` alone). ``since_ms``: older ones are not asked
+        for; a bus that cannot tell gives them all the same. Memory does not grow with the ledger. Raises BusUnavailable.
+        """
+        ...
+
+    def all_checkpoints(self, part: int | None = None) -> dict[str, bytes]:
+        """Checkpoint records of all shards, or of one part alone, for ``status`` (no fence, may be a moment old)."""
+        ...
+
+    def events(self, tenant: str, positions: Mapping[Lane, int]) -> Iterator[LaneRecords]:
+        """Committed events of a tenant once more, from these positions (a lane that is missing: from its earliest record) up
+        to the ends as they are now, for replays: nobody's position is read or moved, no lane is taken.
+        """
         ...
 
     def positions(self, targets: Sequence[str], tenants: Sequence[str]) -> list[TargetPosition]: ...

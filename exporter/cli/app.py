@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from exporter import __version__
-from exporter.cli import check, demo, dlq, policy, pseudonyms, run, setup, status
+from exporter.cli import check, demo, dlq, ledger, policy, pseudonyms, run, setup, status, verify
 from exporter.cli.failures import exit_code_of
 
 
@@ -60,6 +60,8 @@ def build_app() -> typer.Typer:
     app.command("check")(check.check)
     app.command("status")(status.status)
     app.add_typer(dlq.app, name="dlq")
+    app.add_typer(ledger.app, name="ledger")
+    app.command("verify")(verify.verify)
     app.add_typer(policy.app, name="policy")
     app.add_typer(pseudonyms.app, name="pseudonyms")
     app.command("init")(setup.init)

@@ -33,7 +33,8 @@ def read_settings(path: Path, *, policies: bool) -> Settings:
     """
     from exporter.settings.load import load_settings  # noqa: PLC0415
 
-    checks = [selector_findings, policy_findings] if policies else [selector_findings]
+    checks = [selector_findings, signing_findings]
+    checks += [policy_findings] if policies else []
     return load_settings(path, target_models(), checks)
 
 
@@ -48,6 +49,18 @@ def selector_findings(settings: Settings) -> Iterator[Finding]:
             reason, _, cure = str(error).partition("; ")
             cure = cure or 'write a pure stream selector such as {job=~".+"}'
             yield Finding(f"tenants.{name}.selector", reason, f"{cure[:1].upper()}{cure[1:]}.")
+
+
+def signing_findings(settings: Settings) -> Iterator[Finding]:
+    """Look whether the ledger can be signed, long before the first export."""
+    if settings.service.signing_key_file is None:
+        return
+    from exporter.custody.signing import signing_key  # noqa: PLC0415
+
+    try:
+        signing_key(settings.service.signing_key_file)
+    except ConfigurationError as error:
+        yield from error.findings
 
 
 def policy_findings(settings: Settings) -> Iterator[Finding]:

@@ -16,7 +16,8 @@ _STATES = {0.0: "closed", 1.0: "half open", 2.0: "open"}
 
 
 def scrape(listen: str) -> dict[str, Any] | None:
-    """Return ``breakers`` (target → failure → state) and ``stopped_tenants``; None when no service answers there.
+    """Return ``breakers`` (target → failure → state), ``stopped_tenants`` and ``ledger_breaks`` (chain → number, where not 0); None
+    when no service answers there.
 
     ``listen`` is ``service.listen``: an address that means "any" is asked on loopback.
     """
@@ -34,6 +35,7 @@ def scrape(listen: str) -> dict[str, Any] | None:
 def _parse(text: str) -> dict[str, Any]:
     breakers: dict[str, dict[str, str]] = {}
     stopped: set[str] = set()
+    broken: dict[str, int] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "loki_siem_breaker_state":
@@ -41,4 +43,6 @@ def _parse(text: str) -> dict[str, Any]:
                 breakers.setdefault(sample.labels["target"], {})[sample.labels["failure"]] = state
             elif sample.name == "loki_siem_tenant_stopped" and sample.value:
                 stopped.add(sample.labels["tenant"])
-    return {"breakers": breakers, "stopped_tenants": stopped}
+            elif sample.name == "loki_siem_ledger_breaks" and sample.value:
+                broken[sample.labels["chain"]] = int(sample.value)
+    return {"breakers": breakers, "stopped_tenants": stopped, "ledger_breaks": broken}

@@ -22,7 +22,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Show where tenants and targets stand.
 
     Per tenant: frontier, sealed frontier, lag, and windows that are blocked, suspect or hold events back. Per target:
-    position, lag, breaker, dead letters.
+    position, lag, breaker, dead letters. Breaks of the ledger that a running service found at its start.
     """
     from exporter.bus import create_bus  # noqa: PLC0415 - loads the clients of both buses
     from exporter.cli.scrape import scrape  # noqa: PLC0415
@@ -50,6 +50,7 @@ def collect(settings: Settings, bus: Any, metrics: Mapping[str, Any] | None, now
     return {
         "now_ns": now_ns,
         "service": {"listen": settings.service.listen, "up": metrics is not None},
+        "ledger_breaks": metrics["ledger_breaks"] if metrics else None,
         "tenants": {
             name: _tenant(by_tenant.get(name), now_ns) | {"stopped": name in stopped} for name in settings.tenants
         },
@@ -149,6 +150,8 @@ def _print(report: dict[str, Any]) -> None:
     ]
     if targets:
         print_table("Targets", ["target", "position", "lag", "breaker", "dead letters"], targets)
+    for chain, number in (report["ledger_breaks"] or {}).items():
+        print_warning(f"ledger of {chain}: {number} breaks were found at its start; run `loki-siem ledger verify`")
     if not report["service"]["up"]:
         print_warning(f"no service answers at {report['service']['listen']}; breakers are unknown")
 

@@ -1,21 +1,19 @@
 """Ledger records of commits.
 
-Each record names the windows it covers with counts in and out and the order-free fingerprint of the event ids, and
-carries the hash of the record before it, so that a removed, changed or re-ordered record breaks the chain. It is written in
-the same transaction as the events it speaks of.
+Each record names the windows it covers with counts in and out, the order-free fingerprint of the event ids, and the Merkle
+root over the events, and carries the hash of the record before it, so that a removed, changed or re-ordered record breaks the
+chain. It is written in the same transaction as the events it speaks of.
 """
 
 from __future__ import annotations
 
-import hashlib
+import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-import orjson
-
-FORMAT_VERSION = 1
-GENESIS = "0" * 64
+from exporter.custody.merkle import events_root
+from exporter.custody.records import FORMAT_VERSION, GENESIS, LedgerBroken, seal, unseal
+from exporter.domain.events import short_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,8 @@ class LedgerEntry:
     """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines).
 
     Every entry that was read is accounted for: ``entries_in`` = ``events_out`` + ``held`` + all of ``filtered`` (by the name
-    of the filter that took events out). ``policy_id`` names the policy document that all this was done by.
+    of the filter that took events out). ``policy_id`` names the policy document that all this was done by. ``root`` and ``ids``
+    (see :func:`account_of`) are empty where no event came out.
     """
 
     tenant: str
@@ -37,31 +36,44 @@ class LedgerEntry:
     loki_count: int
     fingerprint: str
     policy_id: str
+    root: str = ""
+    ids: str = ""
 
 
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
+def account_of(values: Sequence[bytes]) -> dict[str, str]:
+    """Return what an entry says of its events, in commit order: ``root``, the RFC 6962 Merkle root (``custody.merkle``), and
+    ``ids``, the last four bytes of each event's id, base64. The ids tell in which order the events of an archive, which are
+    sorted by lane there, make the root again; and in which commit an event went out.
+    """
+    if not values:
+        return {}
+    return {"root": events_root(values), "ids": binascii.b2a_base64(short_ids(values), newline=False).decode()}
 
 
 def build_record(
-    *, shard: int, sequence: int, previous: str, worker: str, at_ns: int, entries: Sequence[LedgerEntry]
+    *,
+    shard: int,
+    sequence: int,
+    previous: str,
+    worker: str,
+    at_ns: int,
+    entries: Sequence[LedgerEntry],
+    noted: str = "",
 ) -> tuple[bytes, str]:
-    """Return the encoded record and its hash, which is the next record's ``previous``."""
-    body = orjson.dumps(
-        {
-            "v": FORMAT_VERSION,
-            "kind": "commit",
-            "shard": shard,
-            "sequence": sequence,
-            "previous": previous,
-            "worker": worker,
-            "at_ns": at_ns,
-            "entries": [asdict(entry) for entry in entries],
-        },
-        option=orjson.OPT_SORT_KEYS,
-    )
-    digest = _digest(body)
-    return body[:-1] + b',"hash":"' + digest.encode() + b'"}', digest
+    """Return the encoded record and its hash, which is the next record's ``previous``. ``noted``: a break of the chain that was
+    found when the shard was taken over; it stands in the first record after it for ever.
+    """
+    body = {
+        "v": FORMAT_VERSION,
+        "kind": "commit",
+        "shard": shard,
+        "sequence": sequence,
+        "previous": previous,
+        "worker": worker,
+        "at_ns": at_ns,
+        "entries": [asdict(entry) for entry in entries],
+    }
+    return seal(body | {"noted": noted} if noted else body)
 
 
 def encode_chain(sequence: int, digest: str) -> bytes:
@@ -84,12 +96,12 @@ def verify_chain(records: Iterable[bytes], *, previous: str = GENESIS) -> tuple[
     """
     count = 0
     for raw in records:
-        record: dict[str, Any] = orjson.loads(raw)
-        claimed = record.pop("hash", "")
-        if _digest(orjson.dumps(record, option=orjson.OPT_SORT_KEYS)) != claimed:
-            raise ValueError(f"ledger record {count}: its hash does not match its content")
+        try:
+            record = unseal(raw)
+        except LedgerBroken as error:
+            raise LedgerBroken(f"ledger record {count}: {error}") from None
         if record["previous"] != previous:
-            raise ValueError(f"ledger record {count}: it does not follow the record before it")
-        previous = claimed
+            raise LedgerBroken(f"ledger record {count}: it does not follow the record before it")
+        previous = record["hash"]
         count += 1
     return count, previous

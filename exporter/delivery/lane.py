@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from operator import attrgetter
+from typing import Any
 
 import structlog
 
@@ -26,7 +28,7 @@ from exporter.bus.base import BusRecord, DeadLetters, Lane
 from exporter.delivery.buffer import HeldBytes, LaneBuffer, held_size, value_bytes
 from exporter.delivery.gate import PROBE_RECORDS, Gate, Pass
 from exporter.delivery.offsets import OffsetLedger
-from exporter.delivery.receipts import build_receipt
+from exporter.delivery.receipts import build_burial, build_receipt
 from exporter.delivery.rejections import build_letters, store_letters
 from exporter.delivery.retry import RetryPolicy
 from exporter.delivery.stats import DeliveryStats
@@ -57,7 +59,7 @@ class LaneParts:
     #: Set when the run ends: what fails now is not tried again.
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     #: Receipts not yet in the ledger; appended by lanes, taken by the polling thread.
-    receipts: deque[bytes] = field(default_factory=deque)
+    receipts: deque[Mapping[str, Any]] = field(default_factory=deque)
     limited: RateLimited = field(default_factory=RateLimited)
 
 
@@ -244,6 +246,7 @@ class LaneWorker:
             else:
                 break
         buried = [head[rejection.index] for rejection in rejected]
+        parts.receipts.append(build_burial(parts.target, self.lane, letters, parts.clock.now_ns()))
         self.ledger.settle([record.offset for record in buried])
         parts.held.add(self.lane, -held_size(buried))
         parts.gate.guard.note(0, len(buried))

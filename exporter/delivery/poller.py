@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from exporter.bus.base import Bus, EventReader, Lane, LaneRecords
+from exporter.custody.receipts import ReceiptLog
 from exporter.delivery.buffer import HeldBytes, held_size
+from exporter.delivery.receipts import open_log, write_pending
 from exporter.errors import BusUnavailable
 from exporter.ops import metrics
 from exporter.ops.log import RateLimited, describe
@@ -47,12 +49,8 @@ class PollerSide(Protocol):
         """Return positions that may be committed now."""
         ...
 
-    def take_receipts(self) -> list[bytes]:
+    def take_receipts(self) -> list[Mapping[str, Any]]:
         """Return the receipts of everything below the positions asked for before, and remove them."""
-        ...
-
-    def put_back(self, receipts: list[bytes]) -> None:
-        """Take receipts back that could not be written."""
         ...
 
     def revoke(self, lanes: frozenset[Lane]) -> dict[Lane, int]:
@@ -75,6 +73,7 @@ class Poller:
     ) -> None:
         self._target, self._tenants, self._worker, self._bus = target, tenants, worker, bus
         self._side, self._held, self._memory_bytes = side, held, memory_bytes
+        self._receipts: ReceiptLog | None = None
         self._reader: EventReader | None = None
         self._wake = threading.Event()
         self._stopping = self._quiet = False
@@ -124,6 +123,7 @@ class Poller:
     def _open(self) -> None:
         while not self._stopping and self._reader is None:
             try:
+                self._receipts = open_log(self._bus, self._target, self._worker)
                 self._reader = self._bus.reader(self._target, self._tenants, self._worker, self._revoked)
             except BusUnavailable as error:
                 self._unavailable(error)
@@ -186,13 +186,10 @@ class Poller:
             self._committed = self._committed | positions
 
     def _write_receipts(self) -> None:
-        receipts = self._side.take_receipts()
-        if receipts:
-            try:
-                self._bus.append_receipts(receipts)
-            except BaseException:
-                self._side.put_back(receipts)
-                raise
+        """Make receipts durable."""
+        assert self._receipts is not None  # opened before the reader
+        self._receipts.seal(self._side.take_receipts())
+        write_pending(self._bus, self._receipts)
 
     def _look(self, reader: EventReader) -> None:
         self.lag = reader.lag()

@@ -18,6 +18,8 @@ from connectors.base import (
     TargetUnavailable,
 )
 from exporter.bus.base import Bus, DeadLetter
+from exporter.custody.receipts import ReceiptLog
+from exporter.delivery.receipts import build_redriven, open_log, write_pending
 from exporter.delivery.retry import RetryPolicy
 from exporter.domain.clock import Clock, SystemClock
 
@@ -40,7 +42,8 @@ async def redrive(
     The connector must be open; the caller closes it. Returns counts ``redriven``, ``refused``, ``possible_duplicates``.
     Raises TargetError when the target cannot be used (what was stored until then is marked), BusUnavailable.
     """
-    work = _Redrive(target, connector, bus, clock or SystemClock(), retry or RetryPolicy(max_seconds=10.0))
+    log = await asyncio.to_thread(open_log, bus, target, "redrive")
+    work = _Redrive(target, connector, bus, log, clock or SystemClock(), retry or RetryPolicy(max_seconds=10.0))
     wanted = None if numbers is None else frozenset(numbers)
     letters = await asyncio.to_thread(
         lambda: [x for x in bus.dead_letters().list(target) if wanted is None or x.number in wanted]
@@ -67,8 +70,10 @@ def _batches(letters: Sequence[DeadLetter], capabilities: Capabilities) -> Itera
 
 
 class _Redrive:
-    def __init__(self, target: str, connector: Connector, bus: Bus, clock: Clock, retry: RetryPolicy) -> None:
-        self._target, self._connector, self._bus = target, connector, bus
+    def __init__(
+        self, target: str, connector: Connector, bus: Bus, log: ReceiptLog, clock: Clock, retry: RetryPolicy
+    ) -> None:
+        self._target, self._connector, self._bus, self._log = target, connector, bus, log
         self._clock, self._retry = clock, retry
         self.counts = {"redriven": 0, "refused": 0, "possible_duplicates": 0}
 
@@ -101,13 +106,20 @@ class _Redrive:
     async def _settle(self, letters: list[DeadLetter], result: DeliveryResult) -> list[DeadLetter]:
         """Mark what is stored; return what is to be sent again."""
         refused = {rejection.index for rejection in result.rejected}
-        stored = [x.number for i, x in enumerate(letters) if i not in refused and i not in result.retry]
+        stored = [x for i, x in enumerate(letters) if i not in refused and i not in result.retry]
         if stored:
-            await asyncio.to_thread(self._bus.dead_letters().resolve, self._target, stored, "redriven")
+            await asyncio.to_thread(self._note, stored, result)
         self.counts["redriven"] += len(stored)
         self.counts["refused"] += len(refused)
         self.counts["possible_duplicates"] += result.possible_duplicates
         return [letters[i] for i in sorted(result.retry)]
+
+    def _note(self, stored: list[DeadLetter], result: DeliveryResult) -> None:
+        """Write the receipt, then resolve the letters: whoever finds one resolved must find its receipt."""
+        now_ns = self._clock.now_ns()
+        self._log.seal([build_redriven(self._target, stored, result.receipt, result.possible_duplicates, now_ns)])
+        write_pending(self._bus, self._log)
+        self._bus.dead_letters().resolve(self._target, [letter.number for letter in stored], "redriven")
 
 
 def _batch(letters: Sequence[DeadLetter]) -> Batch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -203,15 +203,12 @@ class TargetRun:
             if worker.ledger.position is not None
         }
 
-    def take_receipts(self) -> list[bytes]:
+    def take_receipts(self) -> list[Mapping[str, Any]]:
         receipts = []
         with contextlib.suppress(IndexError):
             while True:
                 receipts.append(self._parts.receipts.popleft())
         return receipts
-
-    def put_back(self, receipts: list[bytes]) -> None:
-        self._parts.receipts.extendleft(reversed(receipts))
 
     def revoke(self, lanes: frozenset[Lane]) -> dict[Lane, int]:
         coroutine = self._stop_lanes(lanes)

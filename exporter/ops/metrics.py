@@ -95,6 +95,12 @@ BUS_LOST = Counter(
     "Positions that the bus's retention removed before a target took them: raise the retention and replay the gap.",
     ["target", "tenant"],
 )
+LEDGER_BREAKS = Gauge(
+    "loki_siem_ledger_breaks",
+    "Breaks of a ledger chain found when its shard or target started: run `loki-siem ledger verify`.",
+    ["chain"],
+    multiprocess_mode="mostrecent",
+)
 SHARDS_OWNED = Gauge("loki_siem_shards_owned", "Shards this run owns.", multiprocess_mode="livesum")
 
 # --- delivery ---------------------------------------------------------------------------------------------------------

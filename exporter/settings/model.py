@@ -299,6 +299,10 @@ class ServiceSettings(Model):
         default=None,
         description="Master key of pseudonyms: one or more lines of at least 32 characters, the first seals, the others still open.",
     )
+    signing_key_file: Secret | None = Field(
+        default=None,
+        description="Ed25519 private key (PEM) that signs the manifests of `ledger export`; openssl genpkey -algorithm ed25519 makes one.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: console style on a terminal, JSON lines elsewhere."

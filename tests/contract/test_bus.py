@@ -415,13 +415,6 @@ def test_dead_letters_are_listed_in_order_resolved_and_counted(buses: MakeBus) -
     assert list(store.list("nobody")) == []
 
 
-def test_receipts_are_taken(buses: MakeBus) -> None:
-    bus = buses()
-    bus.prepare(["acme"], ["soc"])
-    bus.append_receipts([b'{"kind":"receipt","n":%d}' % n for n in range(1000)])
-    bus.append_receipts([])
-
-
 # --- preparing --------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from exporter.bus.base import BusRecord, DeadLetter, Lane, LaneRecords, OnRevoke, TargetPosition
+from exporter.bus.base import (
+    NO_HEADS,
+    RECEIPTS,
+    BusRecord,
+    DeadLetter,
+    Lane,
+    LaneRecords,
+    LedgerRecord,
+    OnRevoke,
+    TargetPosition,
+)
 from exporter.errors import BusUnavailable, Finding
 
 
@@ -134,6 +144,7 @@ class MemoryBus:
         self.committed: dict[tuple[str, Lane], int] = {}
         self.commits = 0
         self.receipts: list[bytes] = []
+        self.heads: dict[str, bytes] = {}
         self.letters = MemoryDeadLetters()
         self.elsewhere: frozenset[Lane] = frozenset()
         self.going: frozenset[Lane] = frozenset()
@@ -198,14 +209,21 @@ class MemoryBus:
     def dead_letters(self) -> MemoryDeadLetters:
         return self.letters
 
-    def append_receipts(self, records: Sequence[bytes]) -> None:
+    def append_receipts(self, records: Sequence[bytes], heads: Mapping[str, bytes | None] = NO_HEADS) -> None:
         if self.receipt_failures:
             self.receipt_failures -= 1
             raise BusUnavailable("no room for receipts", retry_after_seconds=0.01)
         self.receipts.extend(records)
+        self.heads |= {key: value for key, value in heads.items() if value is not None}
+        for key in [key for key, value in heads.items() if value is None]:
+            self.heads.pop(key, None)
 
-    def all_checkpoints(self) -> dict[str, bytes]:
-        return {}
+    def ledger(self, part: int | None = None, *, last: int | None = None, since_ms: int = 0) -> Iterator[LedgerRecord]:
+        receipts = self.receipts[-last:] if last else self.receipts
+        return iter([LedgerRecord(RECEIPTS, record) for record in receipts])
+
+    def all_checkpoints(self, part: int | None = None) -> dict[str, bytes]:
+        return dict(self.heads)
 
     def positions(self, targets: Sequence[str], tenants: Sequence[str]) -> list[TargetPosition]:
         return [

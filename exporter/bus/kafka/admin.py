@@ -124,6 +124,12 @@ class Admin:
         """Return the first offset that retention left in each partition."""
         return self._offsets(places, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)  # type: ignore[no-untyped-call]
 
+    def since(self, places: Iterable[Place], time_ms: int) -> dict[Place, int]:
+        """Return the first offset of each partition that was appended at or after a time; partitions without one are missing."""
+        spec = OffsetSpec.for_timestamp(time_ms)
+        found = self._offsets(places, spec, IsolationLevel.READ_UNCOMMITTED)
+        return {place: offset for place, offset in found.items() if offset >= 0}
+
     def stable_ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Return the last stable offsets: where a read_committed reader's view ends."""
         return self._offsets(places, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)  # type: ignore[no-untyped-call]

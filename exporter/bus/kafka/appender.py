@@ -25,6 +25,7 @@ class Appended(NamedTuple):
     key: bytes
     value: bytes | None
     headers: dict[str, str | bytes | None] = {}  # noqa: RUF012 - never changed
+    partition: int = -1  # -1: by the key
 
 
 class Appender:
@@ -63,7 +64,9 @@ class Appender:
             while True:
                 try:
                     headers = list(record.headers.items())
-                    producer.produce(record.topic, record.value, record.key, on_delivery=report, headers=headers)
+                    producer.produce(
+                        record.topic, record.value, record.key, record.partition, on_delivery=report, headers=headers
+                    )
                     break
                 except BufferError:
                     producer.poll(0.05)

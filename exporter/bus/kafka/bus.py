@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.bus.base import Lane, OnRevoke, TargetPosition
-from exporter.bus.kafka import checkpoints, topics
+from exporter.bus.base import NO_HEADS, BusRecord, Lane, LaneRecords, LedgerRecord, OnRevoke, TargetPosition
+from exporter.bus.kafka import checkpoints, ledger, topics
 from exporter.bus.kafka.admin import Admin
-from exporter.bus.kafka.appender import Appended, Appender
+from exporter.bus.kafka.appender import Appender
 from exporter.bus.kafka.deadletters import KafkaDeadLetters
 from exporter.bus.kafka.membership import KafkaMembership
 from exporter.bus.kafka.reader import KafkaReader
+from exporter.bus.kafka.scan import scan
 from exporter.bus.kafka.writer import KafkaShardWriter, open_writer
 from exporter.errors import ConfigurationError, ExporterError, Finding
 from exporter.settings.model import KafkaBus
@@ -85,13 +86,33 @@ class KafkaEventBus:
         """See the port."""
         return KafkaDeadLetters(self._settings, self._admin, self._appender)
 
-    def append_receipts(self, records: Sequence[bytes]) -> None:
-        """See the port. One key, so that all receipts keep their order in one partition."""
-        self._appender.append([Appended(self._names.ledger, b"receipt", record) for record in records])
-
-    def all_checkpoints(self) -> dict[str, bytes]:
+    def append_receipts(self, records: Sequence[bytes], heads: Mapping[str, bytes | None] = NO_HEADS) -> None:
         """See the port."""
-        return checkpoints.load_all(self._admin, self._settings)
+        ledger.append(self._appender, self._names, records, heads)
+
+    def ledger(self, part: int | None = None, *, last: int | None = None, since_ms: int = 0) -> Iterator[LedgerRecord]:
+        """See the port."""
+        if part is not None and last is not None:
+            return iter(ledger.tail(self._admin, self._settings, part, last))
+        return ledger.read(self._admin, self._settings, part, since_ms)
+
+    def all_checkpoints(self, part: int | None = None) -> dict[str, bytes]:
+        """See the port."""
+        if part is None:
+            return checkpoints.load_all(self._admin, self._settings)
+        return checkpoints.load_part(self._admin, self._settings, max(part, ledger.RECEIPTS_PARTITION))
+
+    def events(self, tenant: str, positions: Mapping[Lane, int]) -> Iterator[LaneRecords]:
+        """See the port. A tenant without a topic yet has no events."""
+        topic = self._names.events(tenant)
+        partitions, _ = self._admin.topics().get(topic, (0, 0))
+        ends = self._admin.stable_ends([(topic, partition) for partition in range(partitions)])
+        starts = {(topic, lane.partition): position for lane, position in positions.items()}
+        for message in scan(self._settings, ends, starts=starts):
+            offset, value = message.offset() or 0, message.value()
+            if value is not None:
+                record = BusRecord(offset, message.key() or b"", value, message.timestamp()[1])
+                yield LaneRecords(Lane(tenant, message.partition() or 0), [record], offset + 1)
 
     def positions(self, targets: Sequence[str], tenants: Sequence[str]) -> list[TargetPosition]:
         """See the port. Tenants without a topic yet are left out."""

@@ -21,6 +21,11 @@ def load_shard(admin: Admin, settings: KafkaBus, shard: int) -> dict[str, bytes]
     return _fold(scan(settings, admin.true_ends([place])))
 
 
+def load_part(admin: Admin, settings: KafkaBus, partition: int) -> dict[str, bytes]:
+    """Return the committed records of one partition, without a fence."""
+    return _fold(scan(settings, admin.stable_ends([(Names(settings.topic_prefix).checkpoints, partition)])))
+
+
 def load_all(admin: Admin, settings: KafkaBus) -> dict[str, bytes]:
     """Return the committed records of all shards, for ``status``. Where shards use the same key, one of them is returned."""
     topic = Names(settings.topic_prefix).checkpoints

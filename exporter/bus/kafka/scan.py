@@ -1,4 +1,4 @@
-"""Read partitions from the beginning to a known end: checkpoints at take-over, dead letters, status."""
+"""Read partitions to a known end: checkpoints at take-over, dead letters, status, replays."""
 
 from __future__ import annotations
 
@@ -21,22 +21,28 @@ SILENCE_SECONDS = 30.0
 TAKE_RECORDS = 200
 
 
-def scan(settings: KafkaBus, ends: Mapping[Place, int], *, committed_only: bool = True) -> Iterator[Message]:
-    """Yield the records below ``ends`` (offset after the last) of each partition, in order within a partition.
+def scan(
+    settings: KafkaBus,
+    ends: Mapping[Place, int],
+    *,
+    starts: Mapping[Place, int] | None = None,
+    committed_only: bool = True,
+) -> Iterator[Message]:
+    """Yield the records below ``ends`` (offset after the last) of each partition, in order within a partition, from the
+    beginning or from ``starts``.
 
     The end is reached when Kafka reports the end of the partition at or beyond it: transaction markers occupy offsets, so
     the last record's own offset always falls short. Raises BusUnavailable, ConfigurationError.
     """
-    open_places = {place for place, end in ends.items() if end > 0}
+    starts = starts or {}
+    open_places = {place for place, end in ends.items() if end > starts.get(place, 0)}
     if not open_places:
         return
     heard = config.LastError()
     isolation = "read_committed" if committed_only else "read_uncommitted"
     consumer = new_consumer(config.scanner(settings, Names(settings.topic_prefix).scan_group, isolation, heard))
     try:
-        consumer.assign(
-            [TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in sorted(open_places)]
-        )
+        consumer.assign([TopicPartition(*place, starts.get(place, OFFSET_BEGINNING)) for place in sorted(open_places)])
         silent_since = time.monotonic()
         while open_places:
             # Wait for one, then take what is there: waiting for all would cost the whole time-out at the end.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exporter.bus.base import MAX_EVENT_BYTES
 from exporter.bus.kafka.admin import Admin
@@ -17,6 +17,8 @@ from exporter.settings.model import KafkaBus
 MAX_NAME_LENGTH = 249
 #: A record on the wire is its value plus key, headers and batch head.
 RECORD_OVERHEAD_BYTES = 1024 * 1024
+#: Whoever bounds the ledger's topic keeps at least this much: time enough for ``ledger export`` from a monthly job that failed twice.
+LEDGER_LEAST_SECONDS = 90 * 86_400
 #: How long new topics may take to appear in the metadata.
 CREATION_SECONDS = 30.0
 _LEGAL = re.compile(r"[A-Za-z0-9-]")
@@ -205,9 +207,24 @@ def plan_internal(settings: KafkaBus, names: Names) -> list[TopicPlan]:
     }
     return [
         _plan(settings, names.checkpoints, shards, exact=True, policy="compact", **compaction),
-        _plan(settings, names.ledger, shards, exact=True, policy="delete", retention_ms="-1", max_message_bytes=large),
+        _plan_ledger(settings, names, large),
         _plan(settings, names.shards, shards, exact=True, policy="delete"),
     ]
+
+
+def _plan_ledger(settings: KafkaBus, names: Names, max_message_bytes: str) -> TopicPlan:
+    """Kept for ever; a broker's own bounds (``log.retention.*``) must not cut it."""
+    plan = _plan(
+        settings,
+        names.ledger,
+        settings.shard_count,
+        exact=True,
+        policy="delete",
+        retention_ms="-1",
+        retention_bytes="-1",
+        max_message_bytes=max_message_bytes,
+    )
+    return replace(plan, checks={**plan.checks, "retention.ms": _kept(LEDGER_LEAST_SECONDS)})
 
 
 def name_findings(settings: KafkaBus, names: Names, tenants: Sequence[str]) -> list[Finding]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from confluent_kafka import KafkaException, Producer
 
 from exporter.bus.base import Commit, check_event_sizes
-from exporter.bus.kafka import checkpoints, config
+from exporter.bus.kafka import checkpoints, config, ledger
 from exporter.bus.kafka.admin import Admin
 from exporter.bus.kafka.faults import OUT_OF_REACH, Verdict, error_of, translate, verdict
 from exporter.bus.kafka.topics import Names
@@ -68,7 +68,7 @@ class KafkaShardWriter:
         for key, value in commit.checkpoints.items():
             produce(names.checkpoints, value, key.encode())
         if commit.ledger is not None:
-            produce(names.ledger, commit.ledger, b"commit")
+            produce(names.ledger, commit.ledger, ledger.COMMIT_KEY)
 
     def _send_events(self, batch: EncodedBatch) -> None:
         """The hot loop: no call-back, no header, no call but ``produce``."""

@@ -6,12 +6,14 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.bus.base import Lane, OnRevoke, TargetPosition
+from exporter.bus.base import NO_HEADS, Lane, LaneRecords, LedgerRecord, OnRevoke, TargetPosition
+from exporter.bus.sqlite import ledger
 from exporter.bus.sqlite.deadletters import SqliteDeadLetters
 from exporter.bus.sqlite.membership import SqliteMembership
 from exporter.bus.sqlite.reader import SqliteReader
+from exporter.bus.sqlite.scan import read_lanes
 from exporter.bus.sqlite.store import connect, create, transaction, translated
 from exporter.bus.sqlite.writer import SqliteShardWriter
 from exporter.errors import ConfigurationError, ExporterError, Finding
@@ -43,6 +45,7 @@ class SqliteEventBus:
         with self._lock, transaction(db := self._connection()):
             row = ("shard_count", self._settings.shard_count)
             db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", row)
+            ledger.prepare(db)
             if findings := self._verify(db):
                 raise ConfigurationError(findings)
             have = {tenant for (tenant,) in db.execute("SELECT DISTINCT tenant FROM lanes")}
@@ -104,15 +107,24 @@ class SqliteEventBus:
         """See the port."""
         return SqliteDeadLetters(self._connection, self._lock)
 
-    def append_receipts(self, records: Sequence[bytes]) -> None:
+    def append_receipts(self, records: Sequence[bytes], heads: Mapping[str, bytes | None] = NO_HEADS) -> None:
         """See the port."""
         with self._lock, transaction(db := self._connection()):
-            db.executemany("INSERT INTO ledger (record) VALUES (?)", [(record,) for record in records])
+            ledger.append(db, records, heads)
 
-    def all_checkpoints(self) -> dict[str, bytes]:
+    def ledger(self, part: int | None = None, *, last: int | None = None, since_ms: int = 0) -> Iterator[LedgerRecord]:  # noqa: ARG002 - the table has no times
         """See the port."""
+        return ledger.read(self._connection, self._lock, part, last)
+
+    def all_checkpoints(self, part: int | None = None) -> dict[str, bytes]:
+        """See the port."""
+        statement = "SELECT key, value FROM checkpoints WHERE ?1 IS NULL OR shard = ?1 ORDER BY shard"
         with self._lock, translated():
-            return dict(self._connection().execute("SELECT key, value FROM checkpoints ORDER BY shard").fetchall())
+            return dict(self._connection().execute(statement, (part,)).fetchall())
+
+    def events(self, tenant: str, positions: Mapping[Lane, int]) -> Iterator[LaneRecords]:
+        """See the port."""
+        return read_lanes(self._settings, tenant, positions)
 
     def positions(self, targets: Sequence[str], tenants: Sequence[str]) -> list[TargetPosition]:
         """See the port."""

@@ -13,6 +13,7 @@ from connectors.base import (
     TargetUnavailable,
 )
 from exporter.bus.base import DeadLetter, Lane
+from exporter.custody.chains import Chains
 from exporter.delivery.redrive import redrive
 from exporter.delivery.retry import RetryPolicy
 from exporter.domain.clock import ManualClock
@@ -48,6 +49,20 @@ async def test_all_in_order_and_marked(bus):
     assert bus.letters.counts() == {"other": 1}
     assert max(count for _, _, count in connector.batches) == 10
     assert await run(bus, connector) == {"redriven": 0, "refused": 0, "possible_duplicates": 0}
+
+
+async def test_the_ledger_has_a_receipt_of_what_was_redriven(bus):
+    async def script(batch, _):
+        return DeliveryResult(rejected=reject(0), receipt={"id": "x"}) if batch.records[0].offset == 3 else None
+
+    await run(bus, ScriptedConnector(script), numbers=[3, 5])
+    chains = Chains(whole=True)
+    records = [chains.add(raw) for raw in bus.receipts]
+    assert chains.breaks == []
+    assert [r["letters"] for r in records] == [[[2, 995, f"{5:032x}"]]]
+    assert records[0]["receipt"] == {"id": "x"}
+    await run(bus, ScriptedConnector(), numbers=[3])
+    assert len(bus.receipts) == 2
 
 
 async def test_only_the_chosen_ones(bus):
