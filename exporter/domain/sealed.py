@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from exporter.domain.checkpoints import CheckpointError, HourSummary
 from exporter.domain.ids import add_fingerprints
@@ -18,14 +17,15 @@ _HEAD = struct.Struct(">Bq")  # version, start
 _HOUR = struct.Struct(">BIQ16sQI")  # hour, edge, count, fingerprint, Loki's count, gone
 
 
-class SealedHour(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SealedHour:
     """An hour of a day record; the fields are those of HourSummary over the whole hour. ``seen``: Loki's count as accepted."""
 
-    edge: int
-    count: int
-    fingerprint: int
-    seen: int
-    gone: int
+    edge: int = 0
+    count: int = 0
+    fingerprint: int = 0
+    seen: int = 0
+    gone: int = 0
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class DaySummary:
 
     def add(self, number: int, count: int, print_: int, edge: int) -> None:
         """Add events found after all; Loki's count is then ours until it is asked again."""
-        old = self.hours.get(number, SealedHour(0, 0, 0, 0, 0))
+        old = self.hours.get(number, SealedHour())
         total = add_fingerprints(old.fingerprint, print_)
         self.hours[number] = SealedHour(old.edge + edge, old.count + count, total, old.count + count, old.gone)
 
@@ -60,7 +60,9 @@ class DaySummary:
         try:
             version, start_ns = _HEAD.unpack_from(raw)
             if version != _VERSION:
-                raise CheckpointError(f"day summary: format version {version} is unknown; run the release that wrote it")
+                raise CheckpointError(
+                    f"day summary: format version {version} is unknown; run the release that wrote it"
+                )
             day = cls(start_ns)
             for number, edge, count, print_, seen, gone in _HOUR.iter_unpack(raw[_HEAD.size :]):
                 day.hours[number] = SealedHour(edge, count, int.from_bytes(print_, "big"), seen, gone)

@@ -101,7 +101,7 @@ class LokiClient:
         original is closed.
         """
         client = copy.copy(self)
-        client._background = True
+        client._background = True  # noqa: SLF001 - of its own kind
         return client
 
     async def __aenter__(self) -> Self:

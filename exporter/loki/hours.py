@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.domain.checkpoints import HourSummary, day_key, hour_key, hour_start_of
 from exporter.domain.entries import StreamEntries
@@ -109,7 +109,7 @@ class Hours:
         start_ns = hour_start_of(window.start_ns)
         if (day := self._day_of(start_ns)) is not None:
             number = _hour_in_day(start_ns)
-            day.hours[number] = self._sealed(start_ns)._replace(seen=loki_count, gone=gone)
+            day.hours[number] = replace(self._sealed(start_ns), seen=loki_count, gone=gone)
             self._dirty.add(day_key(self._tenant, day.start_ns))
             return
         minute = (window.start_ns - start_ns) // NS_PER_MINUTE
@@ -204,7 +204,7 @@ class Hours:
     def _sealed(self, start_ns: int) -> SealedHour:
         """Return the hour as a whole, however it is kept."""
         if (day := self._day_of(start_ns)) is not None:
-            return day.hours.get(_hour_in_day(start_ns), SealedHour(0, 0, 0, 0, 0))
+            return day.hours.get(_hour_in_day(start_ns), SealedHour())
         hour = self._peek(start_ns)
         return SealedHour(hour.edge, hour.count, hour.fingerprint, hour.expected, sum(hour.gone.values()))
 

@@ -24,10 +24,10 @@ from exporter.loki.hours import Hours
 from exporter.loki.limits import TenantLimits
 from exporter.loki.near import NearCells, late_windows
 from exporter.loki.ordered import OrderedFetch, size_of
+from exporter.loki.pace import Pace
 from exporter.loki.passes.memory import Memory
 from exporter.loki.passes.passes import Passes
 from exporter.loki.passes.schedule import started
-from exporter.loki.pace import Pace
 from exporter.loki.patience import Patience
 from exporter.loki.proof import Job, Prover
 from exporter.loki.source import Source
@@ -52,7 +52,7 @@ _LATE_SHARE = 0.45
 #: Share of the room for ids that the near cells take; the rest is kept for the passes over history.
 _NEAR_SHARE = 0.6
 #: The passes of the live reading; what the others found is applied to the checkpoint by themselves.
-_LIVE = ("hot", "near")
+_FIRST, _NEAR = "hot", "near"
 
 _log = structlog.get_logger(__name__)
 
@@ -161,8 +161,8 @@ class TenantReader:
                     async for unit in units:
                         yield unit
             done = goal_ns is not None and self._frontier_ns >= goal_ns
-            while (unit := await self._found_by_passes(wait=done)) is not None:
-                yield unit
+            while (late := await self._found_by_passes(wait=done)) is not None:
+                yield late
             if done:
                 return
             await self._refresh_limits()
@@ -256,6 +256,8 @@ class TenantReader:
         start_ns = self._frontier_ns
         while start_ns < target_ns and self._clock.monotonic() <= deadline:
             end_ns = min(self._pace.next_end(start_ns, self._prover.page_entries), target_ns)
+            if start_ns < (horizon_ns := self._horizon_ns()) < end_ns:
+                end_ns = horizon_ns  # so that long windows over silence never become a matter of single seconds
             hot = not all_counted and end_ns > target_ns - _HOT_NS
             yield Job(Window(start_ns, end_ns), counted=not hot)
             start_ns = end_ns
@@ -283,7 +285,7 @@ class TenantReader:
             self._passes.exported(whole.window, streams)
         else:
             self._near.keep(streams)
-        return self._unit(whole, streams, self._hours.add(streams), "hot")
+        return self._unit(whole, streams, self._hours.add(streams), _FIRST)
 
     # --- late lines -------------------------------------------------------------------------------------------------------
 
@@ -302,7 +304,7 @@ class TenantReader:
                     streams = [new for stream in whole.streams if len(new := without(stream, known))]
                     if streams or whole.troubles:
                         self._near.keep(streams)
-                        yield self._unit(whole, streams, self._hours.add(streams), "near")
+                        yield self._unit(whole, streams, self._hours.add(streams), _NEAR)
             self._near.saw(counts, changed)
         # Whole minutes leave together, so that what is kept of each for the passes is written once.
         self._near.expire(min(self._horizon_ns(), self._frontier_ns) // NS_PER_MINUTE * NS_PER_MINUTE)
@@ -321,7 +323,7 @@ class TenantReader:
 
     def _unit(self, whole: Whole, streams: list[StreamEntries], print_: int, pass_name: str) -> ReadUnit:
         assert self._live is not None
-        late = pass_name != "hot"
+        late = pass_name != _FIRST
         batch = EntryBatch(self._tenant, streams, late=late)
         count = batch.count
         for minute_ns, ids in self._near.left().items():
@@ -330,7 +332,9 @@ class TenantReader:
             self._live,
             frontier_ns=self._live.frontier_ns if late else whole.window.end_ns,
             late=self._live.late + (count if late else 0),
-            troubles=merged(self._live.troubles, whole.window, whole.troubles) if pass_name in _LIVE else self._live.troubles,
+            troubles=merged(self._live.troubles, whole.window, whole.troubles)
+            if pass_name in {_FIRST, _NEAR}
+            else self._live.troubles,
             near_from_ns=self._near.from_ns,
         )
         metrics.LOKI_ENTRIES.labels(self._tenant, str(late).lower()).inc(count)
@@ -338,9 +342,7 @@ class TenantReader:
             _log_troubles(self._tenant, whole.troubles)
         records = self._records | self._near.records() | self._hours.records() | self._memory.records()
         self._records = {}
-        return ReadUnit(
-            batch, whole.window, self._live, records, whole.loki_count, print_, size_of(whole), pass_name
-        )
+        return ReadUnit(batch, whole.window, self._live, records, whole.loki_count, print_, size_of(whole), pass_name)
 
 
 def _log_troubles(tenant: str, troubles: list[Trouble]) -> None:

@@ -50,8 +50,8 @@ def difference(cell: Cell, kept: Kept | None, streams: Sequence[StreamEntries]) 
         if found is not None:
             return found
     if surplus <= 0:
-        return _fewer(cell, kept, ids)
-    new = None if kept is None else _by_buckets(kept, ids)
+        return _fewer(kept, ids)
+    new = None if kept is None or not kept.bits else _by_buckets(kept, ids)
     if new is None or fingerprint(new) != excess or len(new) != surplus:
         new = _by_sums(ids, surplus, excess) or _by_streams(cell, streams, surplus, excess)
     return _UNDECIDED if new is None else Difference(frozenset(new))
@@ -74,13 +74,13 @@ def _by_tags(cell: Cell, kept: Kept, ids: list[bytes]) -> Difference | None:
     return None if found is None else Difference(frozenset([*new, *found]))
 
 
-def _fewer(cell: Cell, kept: Kept | None, ids: list[bytes]) -> Difference:
+def _fewer(kept: Kept | None, ids: list[bytes]) -> Difference:
     """Lines are gone. Whether others came meanwhile, only tags or buckets can tell."""
-    if kept is None or not kept.buckets:
+    if kept is None or not kept.bits:
         return _UNDECIDED
     gone = 0
     new: list[bytes] = []
-    groups = by_bucket(ids)
+    groups = by_bucket(ids, kept.bits)
     for number in groups.keys() | kept.buckets.keys():
         count, print_ = kept.buckets.get(number, (0, 0))
         here = groups.get(number, [])
@@ -95,7 +95,7 @@ def _fewer(cell: Cell, kept: Kept | None, ids: list[bytes]) -> Difference:
 
 
 def _by_buckets(kept: Kept, ids: list[bytes]) -> list[bytes] | None:
-    groups = by_bucket(ids)
+    groups = by_bucket(ids, kept.bits)
     new: list[bytes] = []
     for number, here in groups.items():
         count, print_ = kept.buckets.get(number, (0, 0))
@@ -134,9 +134,7 @@ def _sum_of(order: Sequence[int], values: Iterable[int], number: int, total: int
     return None
 
 
-def _by_streams(
-    cell: Cell, streams: Sequence[StreamEntries], surplus: int, excess: int
-) -> list[bytes] | None:
+def _by_streams(cell: Cell, streams: Sequence[StreamEntries], surplus: int, excess: int) -> list[bytes] | None:
     """Try what an agent that was away leaves: one or two whole streams, all streams but one or two, the end or beginning of one."""
     sums = [(len(stream), fingerprint(stream.event_ids)) for stream in streams]
     chosen = _streams_of(sums, surplus, excess)

@@ -20,24 +20,26 @@ from exporter.domain.windows import NS_PER_HOUR, NS_PER_MINUTE
 #: Bytes of an id that are kept as its tag: among 10,000 events of a minute a new one is taken for known once in 400,000 times, which
 #: the fingerprint then shows.
 TAG_BYTES = 4
-#: Buckets of a minute: with 64 some thirty new lines of a minute are told apart by sums of one or two ids.
-BUCKETS = 64
+#: Buckets of a minute are counted by so many first bits of an id: as many as there is room for. New lines are told apart by sums
+#: while at most three fall into one bucket: with 16 buckets about ten new lines of a minute, with 1024 several hundred.
+_LEAST_BITS, _MOST_BITS = 4, 10
 #: A minute may take this share of the room as tags: an hour and a quarter, until the first pass, fits.
 _MINUTES_IN_ROOM = 80
 #: Memory of a record beside its bytes (measured on CPython 3.11: key, value and dict entry).
 _RECORD_OVERHEAD_BYTES = 200
 _VERSION = 1
 _BLOCK = struct.Struct(">BBI")  # minute of the hour, form, bytes that follow
-_BUCKET = struct.Struct(">BI16s")  # bucket, count, fingerprint
-_TAGS, _BUCKETS = 0, 1
+_BUCKET = struct.Struct(">HI16s")  # bucket, count, fingerprint
+_TAGS = 0  # as form; any other is the number of bits of buckets
 
 
 @dataclass(slots=True)
 class Kept:
-    """What is kept of one minute: ``tags`` concatenated, or ``buckets`` by number."""
+    """What is kept of one minute: ``tags`` concatenated, or (``bits`` above 0) ``buckets`` by number."""
 
     tags: bytes = b""
     buckets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    bits: int = 0
 
     @property
     def count(self) -> int:
@@ -49,15 +51,12 @@ class Kept:
         return len(self.tags) + len(self.buckets) * _BUCKET.size
 
 
-def bucket_of(event_id: bytes) -> int:
-    return event_id[0] * BUCKETS >> 8
-
-
-def by_bucket(ids: Iterable[bytes]) -> dict[int, list[bytes]]:
-    """Group ids by bucket."""
+def by_bucket(ids: Iterable[bytes], bits: int) -> dict[int, list[bytes]]:
+    """Group ids by their first bits."""
     groups: dict[int, list[bytes]] = {}
+    shift = 16 - bits
     for event_id in ids:
-        groups.setdefault(event_id[0] * BUCKETS >> 8, []).append(event_id)
+        groups.setdefault((event_id[0] << 8 | event_id[1]) >> shift, []).append(event_id)
     return groups
 
 
@@ -106,15 +105,15 @@ class Memory:
     def add(self, minute_ns: int, ids: Sequence[bytes], likely: int = 0) -> None:
         """Add exported ids of one minute. ``likely``: how many the minute will probably hold when this is a part of it."""
         kept = self._minutes.get(minute_ns)
-        most = self._max_bytes // _MINUTES_IN_ROOM // TAG_BYTES
+        room = self._max_bytes // _MINUTES_IN_ROOM
+        most = room // TAG_BYTES
         if kept is None:
-            kept = Kept()
             as_buckets = max(likely, len(ids)) > most
+            kept = Kept(bits=_bits_of(room) if as_buckets else 0)
         else:
-            as_buckets = bool(kept.buckets)
             self._bytes -= kept.size_bytes
-        if as_buckets:
-            for number, part in by_bucket(ids).items():
+        if kept.bits:
+            for number, part in by_bucket(ids, kept.bits).items():
                 count, print_ = kept.buckets.get(number, (0, 0))
                 kept.buckets[number] = (count + len(part), add_fingerprints(print_, fingerprint(part)))
         elif len(kept.tags) // TAG_BYTES + len(ids) <= 2 * most:
@@ -166,11 +165,16 @@ class Memory:
             self._forget(minute_ns)
 
 
+def _bits_of(room_bytes: int) -> int:
+    """Return how many bits make buckets that fit the room of a minute."""
+    return min(_MOST_BITS, max(_LEAST_BITS, (room_bytes // _BUCKET.size).bit_length() - 1))
+
+
 def _encode(parts: Sequence[tuple[int, Kept]]) -> bytes:
     out = [bytes([_VERSION])]
     for minute_ns, kept in sorted(parts, key=lambda part: part[0]):
         minute = (minute_ns - hour_start_of(minute_ns)) // NS_PER_MINUTE
-        form, body = (_TAGS, kept.tags) if kept.tags else (_BUCKETS, _encode_buckets(kept))
+        form, body = (kept.bits, _encode_buckets(kept)) if kept.bits else (_TAGS, kept.tags)
         out += [_BLOCK.pack(minute, form, len(body)), body]
     return b"".join(out)
 
@@ -193,9 +197,9 @@ def _decode(start_ns: int, raw: bytes) -> list[tuple[int, Kept]]:
             body = raw[at : at + size]
             at += size
             kept = Kept(tags=body)
-            if form == _BUCKETS:
+            if form != _TAGS:
                 buckets = {n: (count, int.from_bytes(p, "big")) for n, count, p in _BUCKET.iter_unpack(body)}
-                kept = Kept(buckets=buckets)
+                kept = Kept(buckets=buckets, bits=form)
             found.append((hour_ns + minute * NS_PER_MINUTE, kept))
     except struct.error:
         raise CheckpointError("kept ids: not readable; run the release that wrote it, or newer") from None

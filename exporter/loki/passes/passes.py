@@ -92,9 +92,7 @@ class Passes:
             if self._task is None:
                 if not wait and self._clock.monotonic() < self._rests_until:
                     return None
-                due = next_round(
-                    live.passes, live.troubles, live.origin_ns, free_ns, self._clock.now_ns(), self.bounds
-                )
+                due = next_round(live.passes, live.troubles, live.origin_ns, free_ns, self._clock.now_ns(), self.bounds)
                 if due is None:
                     return None
                 self._task = asyncio.create_task(self._run(due, live), name=f"pass-{live.tenant}")

@@ -105,9 +105,7 @@ class Probe:
         """Ask for the right-closed hours; where that is too heavy for one query, in halves."""
         first, last = hours[0], hours[-1]
         try:
-            return await self._patience.run(
-                lambda: self._source.hours(first, last), passes=(SplitWindow, ShrinkPage)
-            )
+            return await self._patience.run(lambda: self._source.hours(first, last), passes=(SplitWindow, ShrinkPage))
         except (SplitWindow, ShrinkPage):
             if len(hours) == 1:
                 return {first: -1}  # differs from whatever is expected, so the hour is counted in parts
@@ -237,4 +235,3 @@ def _clipped(streams: Sequence[StreamEntries], window: Window) -> list[StreamEnt
         if low < high:
             parts.append(stream if high - low == len(stream) else pick(stream, range(low, high)))
     return parts
-
