@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from exporter.domain.checkpoints import Trouble
 from exporter.domain.entries import StreamEntries
-from exporter.domain.windows import NS_PER_MINUTE, Window
+from exporter.domain.windows import NS_PER_HOUR, NS_PER_MINUTE, Window
 from exporter.errors import ShrinkPage, SplitWindow
 from exporter.loki.found import Found, pick
 from exporter.loki.gathering import Whole
@@ -29,6 +29,8 @@ _PAGE_SHARE = 0.45
 #: Reads of a window in which exported lines are missing or that cannot be told apart: Loki may have answered without a chunk that
 #: its store failed to give (finding 4), and the next answer is whole.
 _READS = 3
+#: Before the seal Loki is asked twice, for an answer may lack a chunk and no later pass would be sure to come.
+_ANSWERS = {"seal": 2}
 
 
 @dataclass(slots=True)
@@ -83,23 +85,36 @@ class Probe:
         passed = Passed(due)
         asked = [hour for hour in due.hours if hour >= visible_ns]
         passed.hidden = [window_of(hour, origin_ns) for hour in due.hours if hour < visible_ns]
-        counts = await self._counts(asked) if asked else {}
+        answers = [await self._count_hours(asked) for _ in range(_ANSWERS.get(due.name, 1))]
         for hour in asked:
             window = window_of(hour, origin_ns)
             deletes = explanations.deletes_of(window)
-            passed.loki_count += counts.get(hour, 0)
+            passed.loki_count += answers[0].get(hour, 0)
+            # Loki's right-closed cell misses what stands exactly on the hour and counts it to the hour before. Before the first hour
+            # of all stands what is not ours.
+            cells = [(h, self._hours.expected_cell(h)) for h in (hour - NS_PER_HOUR, hour)]
+            agreed = hour > origin_ns and all(counts.get(h, 0) == n for counts in answers for h, n in cells)
             forced = [Window(t.start_ns, t.end_ns) for t in troubles if t.state != "held"]
             if deletes != self._hours.deletes(hour):
                 forced += explanations.deletes
             forced = [f for f in forced if f.start_ns < window.end_ns and f.end_ns > window.start_ns]
-            whole_hour = window.start_ns == hour
-            if forced or not whole_hour or counts.get(hour, 0) != self._hours.expected_cell(hour):
+            if forced or not agreed:
                 before = passed.changed
                 async for cells, count in self._changed(self._hours.cells(window), forced):
                     passed.changed = before + 1
                     yield await self._read(due.name, cells, count, sealed_ns, explanations)
             passed.deletes[hour] = deletes
         yield passed
+
+    async def _count_hours(self, hours: Sequence[int]) -> dict[int, int]:
+        """Ask for the cells of hours and of the one before each, run by run."""
+        wanted = sorted({h for hour in hours for h in (hour - NS_PER_HOUR, hour)})
+        counts: dict[int, int] = {}
+        while wanted:
+            end = next((i for i in range(1, len(wanted)) if wanted[i] != wanted[i - 1] + NS_PER_HOUR), len(wanted))
+            counts |= await self._counts(wanted[:end])
+            wanted = wanted[end:]
+        return counts
 
     async def _counts(self, hours: Sequence[int]) -> dict[int, int]:
         """Ask for the right-closed hours; where that is too heavy for one query, in halves."""
