@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import ClassVar
 
 import httpx
 from hypothesis import strategies as st
@@ -49,8 +50,8 @@ class Died(Exception):
 class TenantModel(RuleBasedStateMachine):
     """Subclasses say how the cell is built."""
 
-    cell: dict[str, object] = {}
-    limits: dict[str, object] = {}
+    cell: ClassVar[dict[str, object]] = {}
+    limits: ClassVar[dict[str, object]] = {}
     near_bytes = 4 << 20
 
     steps = 0  # over all runs, for the report

@@ -92,8 +92,8 @@ class Probe:
             passed.loki_count += answers[0].get(hour, 0)
             # Loki's right-closed cell misses what stands exactly on the hour and counts it to the hour before. Before the first hour
             # of all stands what is not ours.
-            cells = [(h, self._hours.expected_cell(h)) for h in (hour - NS_PER_HOUR, hour)]
-            agreed = hour > origin_ns and all(counts.get(h, 0) == n for counts in answers for h, n in cells)
+            due_counts = [(h, self._hours.expected_cell(h)) for h in (hour - NS_PER_HOUR, hour)]
+            agreed = hour > origin_ns and all(counts.get(h, 0) == n for counts in answers for h, n in due_counts)
             forced = [Window(t.start_ns, t.end_ns) for t in troubles if t.state != "held"]
             if deletes != self._hours.deletes(hour):
                 forced += explanations.deletes

@@ -4,6 +4,8 @@ line on the bus exactly once and with history sealed. Together some 10,000 steps
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -15,21 +17,21 @@ _SETTINGS = settings(
 
 
 class Cell(TenantModel):
-    cell = {"mode": "separate", "ingesters": 3}
+    cell: ClassVar = {"mode": "separate", "ingesters": 3}
 
 
 class Replicated(TenantModel):
-    cell = {"mode": "separate", "ingesters": 3, "replication": 2}
-    limits = {"max_entries_limit_per_query": 300}
+    cell: ClassVar = {"mode": "separate", "ingesters": 3, "replication": 2}
+    limits: ClassVar = {"max_entries_limit_per_query": 300}
 
 
 class Single(TenantModel):
-    cell = {"mode": "single"}
+    cell: ClassVar = {"mode": "single"}
 
 
 class Cached(TenantModel):
-    cell = {"mode": "separate", "ingesters": 2}
-    limits = {"cache_results": True, "obey_no_cache": False}
+    cell: ClassVar = {"mode": "separate", "ingesters": 2}
+    limits: ClassVar = {"cache_results": True, "obey_no_cache": False}
 
 
 TestCell = pytest.mark.timeout(240)(Cell.TestCase)
