@@ -26,14 +26,9 @@ START_NS = NOW_NS - 3 * HOUR
 #: An ingester flushes what idles for half an hour or spans two hours; nothing waits longer than this.
 FLUSH_HOURS = 2.0
 
-#: How old a line is when it is pushed, in seconds: at once, near late, out of order, hours, days.
-AGES = st.one_of(
-    st.integers(0, 5),
-    st.integers(5, 290),
-    st.integers(300, 3500),
-    st.integers(3600, 20_000),
-    st.integers(20_000, 6 * 86_400),
-)
+#: How old a line is when it is pushed, in seconds: at once, near late, out of order; and hours, days.
+AGES = st.one_of(st.integers(0, 5), st.integers(5, 290), st.integers(300, 3500))
+FAR_AGES = st.one_of(st.integers(3600, 20_000), st.integers(20_000, 6 * 86_400))
 FAULTS = st.sampled_from(
     [
         Fault(status=429), Fault(status=500), Fault(status=504), Fault(close=True), Fault(cut_after_bytes=30),
@@ -88,6 +83,12 @@ class TenantModel(RuleBasedStateMachine):
         times = [min(at_ns + n * step, self.clock.now_ns()) for n in range(lines)]
         self._push(app, times, metadata=metadata, same=same)
 
+    @rule(app=st.integers(0, 6), age=FAR_AGES, lines=st.integers(1, 30), step=st.integers(0, 120))
+    def push_far(self, app: int, age: int, lines: int, step: int) -> None:
+        TenantModel.steps += 1
+        at_ns = self.clock.now_ns() - age * SECOND
+        self._push(app, [at_ns + n * step * SECOND for n in range(lines) if n * step < age])
+
     def _push(self, app: int, times: list[int], *, metadata: bool = False, same: bool = False) -> None:
         times = [max(t, START_NS) for t in times]
         entries = []
@@ -118,7 +119,12 @@ class TenantModel(RuleBasedStateMachine):
         self.loki.flush()
         self.flushed_ns = self.clock.now_ns()
 
-    @rule(hours=st.sampled_from([0.001, 0.01, 0.05, 0.3, 1.0, 1.5, 5.0, 26.0, 80.0]))
+    @rule(seconds=st.integers(1, 200))
+    def moments_pass(self, seconds: int) -> None:
+        TenantModel.steps += 1
+        self.clock.advance(seconds)
+
+    @rule(hours=st.sampled_from([0.05, 0.3, 1.0, 1.5, 5.0, 26.0, 80.0]))
     def time_passes(self, hours: float) -> None:
         TenantModel.steps += 1
         while hours > 0:

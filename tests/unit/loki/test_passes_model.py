@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.passes_model import TenantModel
 
 _SETTINGS = settings(
-    max_examples=8, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=25, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 
 
@@ -34,9 +34,12 @@ class Cached(TenantModel):
     limits: ClassVar = {"cache_results": True, "obey_no_cache": False}
 
 
-TestCell = pytest.mark.timeout(240)(Cell.TestCase)
-TestReplicated = pytest.mark.timeout(240)(Replicated.TestCase)
-TestSingle = pytest.mark.timeout(240)(Single.TestCase)
-TestCached = pytest.mark.timeout(240)(Cached.TestCase)
-for _case in (TestCell, TestReplicated, TestSingle, TestCached):
-    _case.settings = _SETTINGS
+def _case(machine: type[TenantModel]) -> type:
+    machine.TestCase.settings = _SETTINGS
+    return pytest.mark.slow(pytest.mark.timeout(300)(machine.TestCase))
+
+
+TestCell = _case(Cell)
+TestReplicated = _case(Replicated)
+TestSingle = _case(Single)
+TestCached = _case(Cached)
