@@ -16,6 +16,7 @@ from exporter.domain.checkpoints import LiveCheckpoint, live_key
 from exporter.domain.clock import ManualClock
 from exporter.loki.client import LokiClient
 from exporter.sandbox.loki import Fault, LokiLimits, StandInLoki
+from exporter.sandbox.loki.faults import Faults
 from exporter.settings.model import LokiSettings
 from tests.support.in_process import InProcess
 from tests.support.reading import NOW_NS, SECOND, Bus, reader_of
@@ -141,7 +142,9 @@ class TenantModel(RuleBasedStateMachine):
         parameters = {"query": f'{{job="api"}} |= "{digit}7"', "start": str(start_ns), "end": str(end_ns)}
         headers = {"X-Scope-OrgID": "acme"}
         request = httpx.Request("POST", "http://x/loki/api/v1/delete", params=parameters, headers=headers)
+        scripted, self.loki.faults = self.loki.faults, Faults()  # faults are meant for the exporter's questions
         asyncio.run(InProcess(self.loki).handle_async_request(request))
+        self.loki.faults = scripted
         self.deletes.append((start_ns, end_ns, f"{digit}7"))
 
     def deleted(self) -> set[tuple]:

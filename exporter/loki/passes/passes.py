@@ -70,6 +70,7 @@ class Passes:
         self._findings: asyncio.Queue[Reading | Passed] = asyncio.Queue(1)
         self._task: asyncio.Task[None] | None = None
         self._rests_until = float("-inf")
+        self._ends_ns: int | None = None
 
     def use_limits(self, limits: TenantLimits) -> None:
         """Take over the tenant's limits, which may change while we run."""
