@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -230,10 +230,13 @@ class KafkaReader:
 
     def commit(self, positions: Mapping[Lane, int]) -> None:
         """See the port. Raises BusUnavailable, ConfigurationError."""
+        self._commit(positions, self._store)
+
+    def _commit(self, positions: Mapping[Lane, int], store: Callable[[list[TopicPartition]], list[KafkaError]]) -> None:
         lifted = {lane: self._lift(lane, position) for lane, position in positions.items() if lane in self._assigned}
         if not lifted:
             return
-        errors = self._store([self._place(*item) for item in lifted.items()])
+        errors = store([self._place(*item) for item in lifted.items()])
         for error in errors:
             if error.code() not in NOT_OURS:
                 raise translate(error, f"committing positions of {self._target}", self._heard.error)
@@ -249,11 +252,7 @@ class KafkaReader:
         consumer = self._consumer
 
         def work() -> None:
-            try:
-                results = consumer.commit(offsets=places, asynchronous=False)
-                errors.extend(result.error for result in results or () if result.error is not None)
-            except KafkaException as exception:
-                errors.append(error_of(exception))
+            errors.extend(_store_here(consumer, places))
 
         if self._storing is None or not self._storing.is_alive():
             self._storing = threading.Thread(target=work, name="kafka-commit", daemon=True)
@@ -314,7 +313,12 @@ class KafkaReader:
                 self._found.pop(lane, None)
             positions = self._on_revoke(lanes)
             try:
-                self.commit({lane: position for lane, position in positions.items() if lane in lanes})
+                # In this very thread: the client lets no other one in while it is inside of a call-back (confluent-kafka 2.16,
+                # ``Handle_serialize_enter``). Its coordinator has just spoken to us, so the call does not block for long.
+                self._commit(
+                    {lane: position for lane, position in positions.items() if lane in lanes},
+                    lambda places: _store_here(self._consumer, places),
+                )
             except ExporterError as error:  # the next owner delivers these records again
                 log.warning("positions_dropped", target=self._target, reason=type(error).__name__)
         self._forget(lanes)
@@ -353,3 +357,12 @@ class KafkaReader:
             return
         with contextlib.suppress(KafkaException, RuntimeError):
             close_consumer(self._consumer)
+
+
+def _store_here(consumer: Consumer, places: list[TopicPartition]) -> list[KafkaError]:
+    """Commit in the caller's thread and return the errors."""
+    try:
+        results = consumer.commit(offsets=places, asynchronous=False)
+    except KafkaException as exception:
+        return [error_of(exception)]
+    return [result.error for result in results or () if result.error is not None]
