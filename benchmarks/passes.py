@@ -58,7 +58,9 @@ async def live(hours: int, lines_a_minute: int, passes: Mapping[str, float]) -> 
             due = int((now_ns - pushed_ns) * lines_a_minute / 60e9)
             if due:
                 step_ns = (now_ns - pushed_ns) // due
-                loki.push("bench", {"job": "a"}, [(pushed_ns + n * step_ns, f"line {pushed_ns + n}") for n in range(due)])
+                loki.push(
+                    "bench", {"job": "a"}, [(pushed_ns + n * step_ns, f"line {pushed_ns + n}") for n in range(due)]
+                )
                 pushed_ns = now_ns
             if now_ns - flushed_ns > 2 * NS_PER_HOUR:
                 loki.flush()
@@ -73,7 +75,12 @@ def main() -> None:
     arguments = parser.parse_args()
     configure("error")
     # Bounds of a tenth of Loki's, so that every pass is made within the time played, the seal too.
-    shrunk = {"warm_after_seconds": 450, "cold_after_seconds": 1440, "seal_after_seconds": 61_000, "drift_every_seconds": 8640}
+    shrunk = {
+        "warm_after_seconds": 450,
+        "cold_after_seconds": 1440,
+        "seal_after_seconds": 61_000,
+        "drift_every_seconds": 8640,
+    }
     results = {}
     for name, passes in (("live alone", _NEVER), ("with passes", shrunk)):
         runs = [asyncio.run(live(arguments.hours, arguments.lines_a_minute, passes)) for _ in range(2)]

@@ -93,7 +93,12 @@ class Passes:
             if self._task is None:
                 if not wait and self._clock.monotonic() < self._rests_until:
                     return None
-                due = next_round(live.passes, live.troubles, live.origin_ns, free_ns, self._clock.now_ns(), self.bounds)
+                if wait and self._ends_ns is None:
+                    self._ends_ns = (
+                        self._clock.now_ns()
+                    )  # what becomes due meanwhile is left to the next run, or it never ends
+                now_ns = self._ends_ns if self._ends_ns is not None else self._clock.now_ns()
+                due = next_round(live.passes, live.troubles, live.origin_ns, free_ns, now_ns, self.bounds)
                 if due is None:
                     return None
                 self._task = asyncio.create_task(self._run(due, live), name=f"pass-{live.tenant}")
