@@ -1,6 +1,6 @@
 """What the passes over history cost beside the live reading, on quiet history: questions and CPU of reader and stand-in together.
 
-``python -m benchmarks.passes [--hours 48]``. A clock moved by hand plays the hours in seconds: the tenant is read live, a line every
+``python -m benchmarks.passes [--hours 6]``. A clock moved by hand plays the hours in seconds: the tenant is read live, a line every
 few seconds, once with passes and once with bounds so far away that none is due. Wanted: at most 15 % more.
 """
 
@@ -70,7 +70,7 @@ async def live(hours: int, lines_a_minute: int, passes: Mapping[str, float]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hours", type=int, default=48)
+    parser.add_argument("--hours", type=int, default=6)
     parser.add_argument("--lines-a-minute", type=int, default=60)
     arguments = parser.parse_args()
     configure("error")
