@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import delivery, hotpath, reading, s3, sentinel
+from benchmarks import delivery, hotpath, passes, reading, s3, sentinel
 from exporter.bus import create_bus
 from exporter.bus.base import Commit
 from exporter.domain.events import EncodedBatch
@@ -68,6 +68,7 @@ def main() -> int:
                 server.stop()
     further = (
         ("reading from the stand-in Loki", reading),
+        ("passes over quiet history", passes),
         ("bus → Splunk HEC, gzip", delivery),
         ("bus → S3, ndjson.gz", s3),
         ("bus → Microsoft Sentinel, gzip, TLS", sentinel),

@@ -140,7 +140,7 @@ def _append_entry(entries: list[LedgerEntry], item: Item) -> None:
     unit, encoded = item.unit, item.encoded
     entry = LedgerEntry(
         tenant=encoded.tenant,
-        pass_name="near" if item.late else "hot",
+        pass_name=unit.pass_name,
         start_ns=unit.window.start_ns,
         end_ns=unit.window.end_ns,
         entries_in=item.entries_in,
@@ -152,7 +152,7 @@ def _append_entry(entries: list[LedgerEntry], item: Item) -> None:
         policy_id=encoded.policy_id,
         **account_of(encoded.values),
     )
-    if entries and not item.entries_in:
+    if entries and not item.entries_in and unit.pass_name in {"hot", "near"}:
         last = entries[-1]
         if (last.tenant, last.end_ns, last.entries_in, last.pass_name) == (
             entry.tenant,

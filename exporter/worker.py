@@ -22,7 +22,7 @@ from exporter.commits import Item, Pending, account, compose, hold_oversized
 from exporter.custody.alarm import report
 from exporter.custody.chains import Head, check_end
 from exporter.custody.ledger import decode_chain, encode_chain
-from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, live_key
+from exporter.domain.checkpoints import CHAIN_KEY, LiveCheckpoint, is_of, live_key
 from exporter.domain.clock import Clock
 from exporter.domain.events import EncodedBatch
 from exporter.errors import BusUnavailable, CommitAborted, ExporterError, Fenced, TenantStopped
@@ -232,11 +232,8 @@ class _Session:
                 parts.on_progress(live, True)
 
     def _own_records(self, tenant: str) -> dict[str, bytes]:
-        prefixes = (f"near/{tenant}/", f"hour/{tenant}/")
-        own = {k: v for k, v in self._records.items() if k.startswith(prefixes)}
-        raw = self._records.get(live_key(tenant))
-        if raw is not None:
-            own[live_key(tenant)] = raw
+        own = {k: v for k, v in self._records.items() if is_of(tenant, k)}
+        if (raw := own.get(live_key(tenant))) is not None:
             self._live[tenant] = LiveCheckpoint.decode(raw)
         return own
 
@@ -309,6 +306,7 @@ class _Session:
             self._release(item.held_bytes)
         for live in lives.values():
             metrics.FRONTIER.labels(live.tenant).set(live.frontier_ns / 1e9)
+            metrics.SEALED_FRONTIER.labels(live.tenant).set(live.sealed_ns / 1e9)
             for state in ("suspect", "blocked", "held"):
                 number = sum(t.state == state for t in live.troubles)
                 metrics.TROUBLED_WINDOWS.labels(live.tenant, state).set(number)

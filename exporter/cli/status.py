@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.cli.config import ConfigOption, JsonOption, read_settings
 from exporter.cli.output import print_json, print_table, print_warning
 from exporter.domain.checkpoints import LiveCheckpoint, Trouble
+from exporter.domain.states import hours_by_state
 from exporter.domain.windows import NS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ _BREAKER_STATES = ("closed", "half open", "open")
 def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Show where tenants and targets stand.
 
-    Per tenant: frontier, sealed frontier, lag, and windows that are blocked, suspect or hold events back. Per target:
-    position, lag, breaker, dead letters. Breaks of the ledger that a running service found at its start.
+    Per tenant: frontier, sealed frontier, lag, hours of history by state, and windows that are blocked, suspect or hold events back. Per
+    target: position, lag, breaker, dead letters. Breaks of the ledger that a running service found at its start.
     """
     from exporter.bus import create_bus  # noqa: PLC0415 - loads the clients of both buses
     from exporter.cli.scrape import scrape  # noqa: PLC0415
@@ -75,6 +76,7 @@ def _tenant(live: LiveCheckpoint | None, now_ns: int) -> dict[str, Any]:
             "events": 0,
             "late": 0,
             "held": 0,
+            "hours": None,
         } | {f"{state}_windows": [] for state in ("held", "suspect", "blocked")}
     return {
         "frontier_ns": live.frontier_ns,
@@ -84,6 +86,7 @@ def _tenant(live: LiveCheckpoint | None, now_ns: int) -> dict[str, Any]:
         "late": live.late,
         "held": live.held,
         "filtered": live.filtered,
+        "hours": hours_by_state(live),
         **{
             f"{state}_windows": [_window(t) for t in live.troubles if t.state == state]
             for state in ("held", "suspect", "blocked")
@@ -136,6 +139,10 @@ def _print(report: dict[str, Any]) -> None:
         for name, t in report["tenants"].items()
     ]
     print_table("Tenants", ["tenant", "frontier", "sealed frontier", "lag", "events", "late", "held", "state"], tenants)
+    hours = [[name, *(f"{n:,}" for n in t["hours"].values())] for name, t in report["tenants"].items() if t["hours"]]
+    if hours:
+        columns = ["tenant", "hot", "warm", "cold", "sealed", "suspect", "blocked"]
+        print_table("Hours of history by state", columns, hours)
     troubles = [
         [name, state, _time(w["start_ns"]), _time(w["end_ns"]), str(w["count"] or "?"), w["reason"]]
         for name, t in report["tenants"].items()

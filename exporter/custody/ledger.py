@@ -18,7 +18,9 @@ from exporter.domain.events import short_ids
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read) or ``near`` (late lines).
+    """One window of one tenant in a commit. ``pass_name``: ``hot`` (first read), ``near`` (late lines of the last
+    minutes), or the pass over history (``warm``, ``cold``, ``seal``, ``drift``) that found late lines or, without entries, that the
+    window was looked at again.
 
     Every entry that was read is accounted for: ``entries_in`` = ``events_out`` + ``held`` + all of ``filtered`` (by the name
     of the filter that took events out). ``policy_id`` names the policy document that all this was done by. ``root`` and ``ids``

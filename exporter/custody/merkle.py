@@ -2,7 +2,7 @@
 
 An entry of the tree is a *block* of up to :data:`BLOCK_EVENTS` events in commit order. A tree with one entry an
 event would cost two SHA-256 calls an event, most of it Python's own overhead: twice the share of the hot path that custody may
-take (ADR 0010 has the figures). So the proof of one event carries the few events beside it.
+take (ADR 0011 has the figures). So the proof of one event carries the few events beside it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ answer or an error of :mod:`exporter.errors`. What an answer proves is decided i
 
 from __future__ import annotations
 
+import copy
 import secrets
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,6 +25,7 @@ from exporter.loki.decode import (
     Page,
     decode_cells,
     decode_count,
+    decode_deletes,
     decode_has_data,
     decode_page,
     decode_series,
@@ -92,6 +94,15 @@ class LokiClient:
         )
         self._auth = Authorizer(settings, self._http, clock)
         self._base = settings.url.rstrip("/")
+        self._background = False
+
+    def in_background(self) -> LokiClient:
+        """Return this client for questions that wait until the live reading leaves a place. It shares everything, so only the
+        original is closed.
+        """
+        client = copy.copy(self)
+        client._background = True  # noqa: SLF001 - of its own kind
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,19 +161,26 @@ class LokiClient:
         return await self._ask("count", "/loki/api/v1/query", org_id, tenant, parameters, decode_count)
 
     async def count_cells(
-        self, org_id: str, selector: str, first_end_ns: int, last_end_ns: int, *, tenant: str | None = None
+        self,
+        org_id: str,
+        selector: str,
+        first_end_ns: int,
+        last_end_ns: int,
+        *,
+        seconds: int = 1,
+        tenant: str | None = None,
     ) -> dict[int, int]:
-        """Ask for Loki's counts of the right-closed seconds that end at ``first_end_ns`` … ``last_end_ns`` (both whole
-        seconds); a second without entries is absent. Start, end and step are aligned, so no cache or splitter shifts
-        them.
+        """Ask for Loki's counts of the right-closed cells of ``seconds`` that end at ``first_end_ns`` … ``last_end_ns`` (both
+        multiples of their length); a cell without entries is absent. Start, end and step are aligned, so no cache or splitter
+        shifts them.
         """
-        if first_end_ns % NS_PER_SECOND or last_end_ns % NS_PER_SECOND:
-            raise ValueError("cells end at whole seconds")
+        if first_end_ns % (seconds * NS_PER_SECOND) or last_end_ns % (seconds * NS_PER_SECOND):
+            raise ValueError("cells end at multiples of their length")
         parameters = {
-            "query": f"sum(count_over_time({_with_nonce(selector)}[1s]))",
+            "query": f"sum(count_over_time({_with_nonce(selector)}[{seconds}s]))",
             "start": str(first_end_ns),
             "end": str(last_end_ns),
-            "step": "1s",
+            "step": f"{seconds}s",
         }
         return await self._ask("cells", "/loki/api/v1/query_range", org_id, tenant, parameters, decode_cells)
 
@@ -179,6 +197,10 @@ class LokiClient:
         return await self._ask_optional(
             "stats", "/loki/api/v1/index/stats", org_id, tenant, parameters, decode_has_data
         )
+
+    async def delete_requests(self, org_id: str, *, tenant: str | None = None) -> list[Window] | None:
+        """Ask what of a tenant's lines was asked to be deleted; ``None`` when this Loki deletes nothing."""
+        return await self._ask_optional("deletes", "/loki/api/v1/delete", org_id, tenant, {}, decode_deletes)
 
     async def limits(self, org_id: str, *, tenant: str | None = None) -> TenantLimits:
         """Ask for the tenant's limits; Loki's defaults where it does not publish them."""
@@ -223,7 +245,7 @@ class LokiClient:
         name = tenant or org_id
         started = self._clock.monotonic()
         try:
-            async with self.share.place(org_id):
+            async with self.share.background_place(org_id) if self._background else self.share.place(org_id):
                 answer = await self._send(path, org_id, parameters)
             if answer.status in not_offered:
                 metrics.LOKI_REQUESTS.labels(name, kind, "not_offered").inc()

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from exporter.domain.windows import NS_PER_SECOND, Window
+from exporter.domain.windows import NS_PER_MS, NS_PER_SECOND, Window
 from exporter.errors import BadAnswer
 
 _HINT = "something between us and Loki changes its answers; compare with a direct request to Loki"
@@ -116,8 +116,8 @@ def decode_count(body: bytes) -> int:
 
 
 def decode_cells(body: bytes) -> dict[int, int]:
-    """Decode a range ``sum(count_over_time(…[1s]))`` with a step of a second: time in ns of each right-closed second →
-    count. Seconds without entries are absent. Raises BadAnswer.
+    """Decode a range ``sum(count_over_time(…[W]))`` with a step of W, whole seconds: end in ns of each right-closed W →
+    count. Those without entries are absent. Raises BadAnswer.
     """
     data = _data_of(parse_json(body), "matrix")
     cells: dict[int, int] = {}
@@ -142,6 +142,19 @@ def decode_series(body: bytes) -> list[dict[str, str]]:
     except (KeyError, TypeError):
         pass
     raise BadAnswer("Loki's list of streams has an unknown shape", hint=_HINT)
+
+
+def decode_deletes(body: bytes) -> list[Window]:
+    """Decode the list of delete requests to what they cover; times are seconds, the end inclusive to the millisecond (loki
+    ``pkg/compactor/deletion/delete_request.go``, prometheus ``model.Time``). Raises BadAnswer.
+    """
+    document = parse_json(body)
+    try:
+        spans = [(float(item["start_time"]), float(item["end_time"])) for item in document or []]
+        bounds = [(round(s * 1000) * NS_PER_MS, (round(e * 1000) + 1) * NS_PER_MS) for s, e in spans]
+        return [Window(start, end) for start, end in bounds if start < end]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise BadAnswer("Loki's list of delete requests has an unknown shape", hint=_HINT) from None
 
 
 def decode_has_data(body: bytes) -> bool:

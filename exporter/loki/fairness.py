@@ -1,6 +1,8 @@
 """Who may ask Loki next: a bound over all tenants of the process and one per tenant, first come first served.
 
 A tenant that is throttled gets fewer places and wins them back one by one (additive increase, multiplicative decrease).
+What runs in the background (the passes over history) takes only places that nobody waits for, one per tenant and a quarter of all,
+and none of its tenant's own: the live reading never finds them taken.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ class FairShare:
 
     def __init__(self, total: int, per_tenant: int) -> None:
         self._free = total
+        self._background_free = max(1, total // 4)
+        self._background_busy: set[str] = set()
+        self._background_waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._per_tenant = min(per_tenant, total)
         self._shares: dict[str, _Share] = {}
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
@@ -34,6 +39,24 @@ class FairShare:
     def limit_of(self, tenant: str) -> int:
         """Requests the tenant may have under way at present."""
         return self._share(tenant).limit
+
+    @asynccontextmanager
+    async def background_place(self, tenant: str) -> AsyncIterator[None]:
+        """Hold one place that the live reading leaves."""
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._background_waiting.append((tenant, place))
+        self._wake_background()
+        try:
+            await place
+            yield
+        finally:
+            if place.done() and not place.cancelled():
+                self._background_busy.remove(tenant)
+                self._background_free += 1
+                self._free += 1
+                self._wake()
+            else:
+                self._background_waiting.remove((tenant, place))
 
     @asynccontextmanager
     async def place(self, tenant: str) -> AsyncIterator[None]:
@@ -90,9 +113,25 @@ class FairShare:
         self._wake()
 
     def _wake(self) -> None:
-        """Give free places to those who wait longest and whose tenant has one left."""
-        if not self._waiting or self._free <= 0:
-            return
+        """Give free places to those who wait longest and whose tenant has one left, what is left over to the background."""
+        if self._waiting and self._free > 0:
+            self._wake_live()
+        self._wake_background()
+
+    def _wake_background(self) -> None:
+        kept: deque[tuple[str, asyncio.Future[None]]] = deque()
+        for tenant, place in self._background_waiting:
+            idle = self._free > 0 and self._background_free > 0 and tenant not in self._background_busy
+            if idle and not place.done() and not any(self._may_run(t) for t, _ in self._waiting):
+                self._free -= 1
+                self._background_free -= 1
+                self._background_busy.add(tenant)
+                place.set_result(None)
+            else:
+                kept.append((tenant, place))
+        self._background_waiting = kept
+
+    def _wake_live(self) -> None:
         kept: deque[tuple[str, asyncio.Future[None]]] = deque()
         for tenant, place in self._waiting:
             if self._may_run(tenant) and not place.done():

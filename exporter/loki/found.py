@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from exporter.domain.entries import StreamEntries
 from exporter.domain.ids import StreamHasher
@@ -31,7 +31,7 @@ def without(entries: StreamEntries, known: set[bytes]) -> StreamEntries:
         if event_id not in known:
             known.add(event_id)
             keep.append(index)
-    return entries if len(keep) == len(entries) else _pick(entries, keep)
+    return entries if len(keep) == len(entries) else pick(entries, keep)
 
 
 def in_time_order(entries: StreamEntries) -> StreamEntries:
@@ -39,10 +39,11 @@ def in_time_order(entries: StreamEntries) -> StreamEntries:
     times = entries.times_ns
     if times == sorted(times):
         return entries
-    return _pick(entries, sorted(range(len(times)), key=times.__getitem__))
+    return pick(entries, sorted(range(len(times)), key=times.__getitem__))
 
 
-def _pick(entries: StreamEntries, indexes: list[int]) -> StreamEntries:
+def pick(entries: StreamEntries, indexes: Sequence[int]) -> StreamEntries:
+    """Return the entries at these places."""
     metadata = entries.metadata
     return StreamEntries(
         entries.labels,

@@ -24,7 +24,7 @@ _SIZE_EXPONENT = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 @dataclass(frozen=True, slots=True)
 class TenantLimits:
-    """What bounds a reader. A length or lookback of 0 means unlimited; so does ``max_line_size_bytes`` 0."""
+    """What bounds a reader. A length, lookback or retention of 0 means unlimited; so does ``max_line_size_bytes`` 0."""
 
     max_entries: int = 5000
     max_line_size_bytes: int = 262_144
@@ -34,6 +34,16 @@ class TenantLimits:
     max_label_value_bytes: int = 2048
     max_query_lookback_seconds: float = 0.0
     max_query_length_seconds: float = 721 * 3600.0
+    rejects_old_samples: bool = True
+    max_age_seconds: float = 7 * 86_400.0  # older entries are refused, if rejects_old_samples
+    retention_seconds: float = 0.0
+    stream_retention_seconds: float = 0.0  # the shortest of retention_stream; 0: no such rule
+
+    @property
+    def shortest_retention_seconds(self) -> float:
+        """How long Loki keeps every line at least; 0: for ever."""
+        periods = [period for period in (self.retention_seconds, self.stream_retention_seconds) if period]
+        return min(periods, default=0.0)
 
     @property
     def max_entry_bytes(self) -> int | None:
@@ -90,6 +100,17 @@ def _duration_seconds(value: object) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts) if parts else None
 
 
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _shortest_period(value: object) -> float | None:
+    """Of ``retention_stream``: a list of rules with a ``period`` each."""
+    rules = value if isinstance(value, list) else []
+    periods = [_duration_seconds(rule.get("period")) for rule in rules if isinstance(rule, dict)]
+    return min((period for period in periods if period), default=None)
+
+
 #: In the order of TenantLimits' fields.
 _KEYS: tuple[tuple[str, Callable[[object], float | None]], ...] = (
     ("max_entries_limit_per_query", _count),
@@ -100,4 +121,8 @@ _KEYS: tuple[tuple[str, Callable[[object], float | None]], ...] = (
     ("max_label_value_length", _count),
     ("max_query_lookback", _duration_seconds),
     ("max_query_length", _duration_seconds),
+    ("reject_old_samples", _flag),
+    ("reject_old_samples_max_age", _duration_seconds),
+    ("retention_period", _duration_seconds),
+    ("retention_stream", _shortest_period),
 )

@@ -8,13 +8,13 @@ read hot without a count.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 
-from exporter.domain.checkpoints import NearCell, cell_end_of, near_key
+from exporter.domain.checkpoints import NearCell, cell_end_of, near_key, split_ids
 from exporter.domain.entries import StreamEntries
 from exporter.domain.ids import EVENT_ID_BYTES
-from exporter.domain.windows import NS_PER_SECOND, Window
+from exporter.domain.windows import NS_PER_MINUTE, NS_PER_SECOND, Window
 
 
 class NearCells:
@@ -31,6 +31,7 @@ class NearCells:
         self._counts: dict[int, int] = {}  # Loki's count as last seen; also of empty cells
         self._dirty: set[int] = set()
         self._bytes = 0
+        self._leaving: dict[int, list[bytes]] = {}  # minute → ids of cells that were let go
 
     def restore(self, records: Mapping[str, bytes]) -> None:
         """Take over the tenant's ``near/`` records. Raises CheckpointError."""
@@ -51,17 +52,21 @@ class NearCells:
         passes.
         """
         added: dict[int, list[bytes]] = {}
+        edges: dict[int, bytes] = {}
         for stream in streams:
             times, ids, position = stream.times_ns, stream.event_ids, 0
             while position < len(times):
                 end = cell_end_of(times[position])
                 behind = bisect_right(times, end, position)
                 added.setdefault(end, []).extend(ids[position:behind])
+                if end % NS_PER_MINUTE == 0 and (first := bisect_left(times, end, position, behind)) < behind:
+                    edges[end] = edges.get(end, b"") + b"".join(ids[first:behind])
                 position = behind
         for end, new in added.items():
             cell = self._cells.setdefault(end, NearCell(end))
             cell.ids += b"".join(new)
             self._bytes += len(new) * EVENT_ID_BYTES
+            cell.edge += edges.get(end, b"")
             self._dirty.add(end)
         if self._bytes > self._max_bytes:
             self._shed()
@@ -111,6 +116,13 @@ class NearCells:
             for end in [end for end in self._cells.keys() | self._counts.keys() if end < before_ns]:
                 self._drop(end)
 
+    def left(self) -> dict[int, list[bytes]]:
+        """Return the ids, by the start of their half-open minute, of cells that were let go since the last call: the far passes'
+        memory takes them over in the same commit.
+        """
+        leaving, self._leaving = self._leaving, {}
+        return leaving
+
     def records(self) -> dict[str, bytes | None]:
         """Return the checkpoint records that changed since the last call. A count alone is not written: after a restart
         the comparison with our ids replaces it, at the cost of one read.
@@ -130,6 +142,13 @@ class NearCells:
         if cell is not None:
             self._bytes -= len(cell.ids)
             self._dirty.add(end)
+            on_edge = split_ids(cell.edge)
+            if on_edge:
+                self._leaving.setdefault(end, []).extend(on_edge)
+            edge = set(on_edge)
+            others = [event_id for event_id in split_ids(cell.ids) if event_id not in edge]
+            if others:
+                self._leaving.setdefault((end - 1) // NS_PER_MINUTE * NS_PER_MINUTE, []).extend(others)
 
     def _shed(self) -> None:
         """Halve what is kept, oldest first, so that this happens rarely."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from exporter.domain.checkpoints import LiveCheckpoint, Trouble, live_key, near_key
+from exporter.domain.checkpoints import LiveCheckpoint, PassMarks, Trouble, live_key
 from exporter.domain.clock import Clock
 from exporter.domain.entries import EntryBatch, StreamEntries
-from exporter.domain.windows import NS_PER_HOUR, NS_PER_MS, NS_PER_SECOND, Window
+from exporter.domain.windows import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_MS, NS_PER_SECOND, Window
 from exporter.errors import ExporterError, SplitWindow, TenantStopped
 from exporter.loki.client import LokiClient
 from exporter.loki.found import without
@@ -25,6 +25,9 @@ from exporter.loki.limits import TenantLimits
 from exporter.loki.near import NearCells, late_windows
 from exporter.loki.ordered import OrderedFetch, size_of
 from exporter.loki.pace import Pace
+from exporter.loki.passes.memory import Memory
+from exporter.loki.passes.passes import Passes
+from exporter.loki.passes.schedule import started
 from exporter.loki.patience import Patience
 from exporter.loki.proof import Job, Prover
 from exporter.loki.source import Source
@@ -46,6 +49,10 @@ _LIMITS_RETRY_SECONDS = 60.0
 _UNFLUSHED_NS = 24 * NS_PER_HOUR
 #: Share of a page's entries that a window of late seconds may hold.
 _LATE_SHARE = 0.45
+#: Share of the room for ids that the near cells take; the rest is kept for the passes over history.
+_NEAR_SHARE = 0.6
+#: The passes of the live reading; what the others found is applied to the checkpoint by themselves.
+_FIRST, _NEAR = "hot", "near"
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +71,7 @@ class ReadUnit:
     loki_count: int
     fingerprint: int
     size_bytes: int
+    pass_name: str  # hot: read the first time; near: late lines of the last minutes; warm, cold, seal, drift: see docs/completeness.md
 
     def __repr__(self) -> str:
         return f"ReadUnit({self.window}, {self.batch!r})"
@@ -72,7 +80,7 @@ class ReadUnit:
 class TenantReader:
     """Reads one tenant. Build, :meth:`restore`, then iterate :meth:`units`; one use only.
 
-    ``near_bytes`` bounds the ids kept to find late lines; ``read_ahead`` is shared by all tenants of the process and bounds
+    ``near_bytes`` bounds the ids kept to tell late lines from exported ones; ``read_ahead`` is shared by all tenants of the process and bounds
     what is read but not taken yet.
     """
 
@@ -96,12 +104,15 @@ class TenantReader:
         self._prover = Prover(self._source, loki, self._limits)
         self._patience = Patience(tenant, clock)
         self._pace = Pace(loki.page_bytes)
-        self._near_bytes, self._read_ahead = near_bytes, read_ahead
+        self._near_bytes, self._read_ahead = int(near_bytes * _NEAR_SHARE), read_ahead
         self._limits_due = float("-inf")
         self._earlier: LiveCheckpoint | None = None  # of another selector: its totals go on
         self._live: LiveCheckpoint | None = None
         self._near = NearCells(tenant, self._near_bytes, 0)
         self._hours = Hours(tenant)
+        self._memory = Memory(tenant, near_bytes - self._near_bytes)
+        background = Source(client.in_background(), tenant, self._org_id, settings.selector, identity_key)
+        self._passes = Passes(background, loki, clock, self._hours, self._memory, read_ahead)
         self._records: dict[str, bytes | None] = {}  # to be written with the next unit
 
     async def restore(self, records: Mapping[str, bytes]) -> None:
@@ -111,14 +122,14 @@ class TenantReader:
         raw = records.get(live_key(self._tenant))
         live = None if raw is None else LiveCheckpoint.decode(raw)
         if live is not None and live.selector == self._settings.selector:
-            self._live = live
+            self._live = replace(live, passes=started(live.passes, self._clock.now_ns()))
             self._near = NearCells(self._tenant, self._near_bytes, live.near_from_ns or live.frontier_ns)
             self._near.restore(records)
-            self._hours.restore(records, min(self._near.from_ns, live.frontier_ns))
+            self._hours.restore(records)
+            self._memory.restore(records)
             return
         self._earlier = live
-        prefix = near_key(self._tenant, 0)[:-1]
-        self._records = {key: None for key in records if key.startswith(prefix)}
+        self._records = {key: None for key in records if key != live_key(self._tenant)}
         try:
             origin_ns = parse_start(self._settings.start, self._clock.now_ns())
         except ValueError:
@@ -127,9 +138,17 @@ class TenantReader:
             self._begin_at(origin_ns)
 
     async def units(self, until_ns: int | None = None) -> AsyncGenerator[ReadUnit, None]:
-        """Yield what is read, for ever at the live edge, or until the frontier reached ``until_ns`` and late lines were
-        looked for once more. Raises TenantStopped; everything that may pass is waited for.
+        """Yield what is read, for ever at the live edge, or until the frontier reached ``until_ns``, late lines were looked for
+        once more and every pass that is due was made. Raises TenantStopped; everything that may pass is waited for.
         """
+        try:
+            async with aclosing(self._units(until_ns)) as units:
+                async for unit in units:
+                    yield unit
+        finally:
+            await self._passes.stop()
+
+    async def _units(self, until_ns: int | None) -> AsyncGenerator[ReadUnit, None]:
         await self._refresh_limits()
         if self._live is None:
             self._begin_at(await self._earliest())
@@ -141,7 +160,10 @@ class TenantReader:
                 async with aclosing(part) as units:
                     async for unit in units:
                         yield unit
-            if goal_ns is not None and self._frontier_ns >= goal_ns:
+            done = goal_ns is not None and self._frontier_ns >= goal_ns
+            while (late := await self._found_by_passes(wait=done)) is not None:
+                yield late
+            if done:
                 return
             await self._refresh_limits()
             if self._frontier_ns >= target_ns:
@@ -167,8 +189,9 @@ class TenantReader:
 
     def _begin_at(self, origin_ns: int) -> None:
         fresh = LiveCheckpoint(
-            self._tenant, self._settings.selector, origin_ns, origin_ns, origin_ns, near_from_ns=origin_ns
-        )
+            self._tenant, self._settings.selector, origin_ns, origin_ns, origin_ns, near_from_ns=origin_ns,
+            passes=started(PassMarks(), self._clock.now_ns()),
+        )  # fmt: skip
         if (old := self._earlier) is not None:
             fresh = replace(
                 fresh,
@@ -217,6 +240,7 @@ class TenantReader:
             self._limits_due = now + _LIMITS_RETRY_SECONDS
             return
         self._prover.use_limits(self._limits)
+        self._passes.use_limits(self._limits)
         self._limits_due = now + _LIMITS_EVERY_SECONDS
 
     # --- forward ----------------------------------------------------------------------------------------------------------
@@ -232,6 +256,8 @@ class TenantReader:
         start_ns = self._frontier_ns
         while start_ns < target_ns and self._clock.monotonic() <= deadline:
             end_ns = min(self._pace.next_end(start_ns, self._prover.page_entries), target_ns)
+            if start_ns < (horizon_ns := self._horizon_ns()) < end_ns:
+                end_ns = horizon_ns  # so that long windows over silence never become a matter of single seconds
             hot = not all_counted and end_ns > target_ns - _HOT_NS
             yield Job(Window(start_ns, end_ns), counted=not hot)
             start_ns = end_ns
@@ -256,9 +282,10 @@ class TenantReader:
         streams = [stream for stream in whole.streams if len(stream)]
         if whole.loki_count >= 0 and whole.window.end_ns <= self._horizon_ns():
             self._near.expire(whole.window.end_ns)
+            self._passes.exported(whole.window, streams)
         else:
             self._near.keep(streams)
-        return self._unit(whole, streams, late=False)
+        return self._unit(whole, streams, self._hours.add(streams), _FIRST)
 
     # --- late lines -------------------------------------------------------------------------------------------------------
 
@@ -277,31 +304,45 @@ class TenantReader:
                     streams = [new for stream in whole.streams if len(new := without(stream, known))]
                     if streams or whole.troubles:
                         self._near.keep(streams)
-                        yield self._unit(whole, streams, late=True)
+                        yield self._unit(whole, streams, self._hours.add(streams), _NEAR)
             self._near.saw(counts, changed)
-        self._near.expire(min(self._horizon_ns(), self._frontier_ns))
+        # Whole minutes leave together, so that what is kept of each for the passes is written once.
+        self._near.expire(min(self._horizon_ns(), self._frontier_ns) // NS_PER_MINUTE * NS_PER_MINUTE)
         self._hours.forget(self._near.from_ns)
+
+    async def _found_by_passes(self, *, wait: bool) -> ReadUnit | None:
+        """Return what a pass over history found next, None when nothing is ready (with ``wait``: when nothing is due)."""
+        assert self._live is not None
+        found = await self._passes.next(self._live, self._near.from_ns, wait=wait)
+        if found is None:
+            return None
+        self._live = found.live
+        return self._unit(found.whole, found.whole.streams, found.fingerprint, found.name)
 
     # --- units ------------------------------------------------------------------------------------------------------------
 
-    def _unit(self, whole: Whole, streams: list[StreamEntries], *, late: bool) -> ReadUnit:
+    def _unit(self, whole: Whole, streams: list[StreamEntries], print_: int, pass_name: str) -> ReadUnit:
         assert self._live is not None
+        late = pass_name != _FIRST
         batch = EntryBatch(self._tenant, streams, late=late)
         count = batch.count
-        print_ = self._hours.add(streams)
+        for minute_ns, ids in self._near.left().items():
+            self._memory.add(minute_ns, ids)
         self._live = replace(
             self._live,
             frontier_ns=self._live.frontier_ns if late else whole.window.end_ns,
             late=self._live.late + (count if late else 0),
-            troubles=merged(self._live.troubles, whole.window, whole.troubles),
+            troubles=merged(self._live.troubles, whole.window, whole.troubles)
+            if pass_name in {_FIRST, _NEAR}
+            else self._live.troubles,
             near_from_ns=self._near.from_ns,
         )
         metrics.LOKI_ENTRIES.labels(self._tenant, str(late).lower()).inc(count)
         if whole.troubles:
             _log_troubles(self._tenant, whole.troubles)
-        records = self._records | self._near.records() | self._hours.records()
+        records = self._records | self._near.records() | self._hours.records() | self._memory.records()
         self._records = {}
-        return ReadUnit(batch, whole.window, self._live, records, whole.loki_count, print_, size_of(whole))
+        return ReadUnit(batch, whole.window, self._live, records, whole.loki_count, print_, size_of(whole), pass_name)
 
 
 def _log_troubles(tenant: str, troubles: list[Trouble]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.domain.entries import StreamEntries
-from exporter.domain.windows import NS_PER_MS, Window
+from exporter.domain.windows import NS_PER_HOUR, NS_PER_MS, Window
 from exporter.errors import RetryLater, ShrinkPage, SplitWindow
 from exporter.loki.client import LokiClient
 from exporter.loki.decode import Page
@@ -43,6 +43,15 @@ class Source:
 
     async def cells(self, first_end_ns: int, last_end_ns: int) -> dict[int, int]:
         return await self.client.count_cells(self.org_id, self.selector, first_end_ns, last_end_ns, tenant=self.tenant)
+
+    async def hours(self, first_ns: int, last_ns: int) -> dict[int, int]:
+        """Loki's counts by start of the right-closed hours ``(start, start+1h]`` that start at ``first_ns`` … ``last_ns``."""
+        ends = (first_ns + NS_PER_HOUR, last_ns + NS_PER_HOUR)
+        counts = await self.client.count_cells(self.org_id, self.selector, *ends, seconds=3600, tenant=self.tenant)
+        return {end - NS_PER_HOUR: count for end, count in counts.items()}
+
+    async def deletes(self) -> list[Window]:
+        return await self.client.delete_requests(self.org_id, tenant=self.tenant) or []
 
     async def series(self, window: Window) -> list[dict[str, str]]:
         return await self.client.series(self.org_id, self.selector, window, tenant=self.tenant)

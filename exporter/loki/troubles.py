@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from exporter.domain.checkpoints import Trouble
 from exporter.domain.windows import Window
@@ -12,12 +13,12 @@ MAX_TROUBLES = 100
 
 
 def merged(known: Sequence[Trouble], window: Window, new: Sequence[Trouble]) -> tuple[Trouble, ...]:
-    """Return the troubles after ``window`` was read with the troubles ``new``: what a fresh read of the same window does
-    not confirm is over (``held`` events are the redaction's affair and stay).
+    """Return the troubles after ``window`` was read with the troubles ``new``: what a fresh read does not confirm is over, of a
+    longer trouble the part that was read (``held`` events are the redaction's affair and stay).
     """
     if not known and not new:
         return ()
-    kept = [t for t in known if not (t.state in {"suspect", "blocked"} and _inside(t, window))]
+    kept = [part for t in known for part in ([t] if t.state == "held" else _outside(t, window))]
     troubles = sorted([*kept, *new], key=lambda t: (t.state, t.start_ns))
     while len(troubles) > MAX_TROUBLES:
         at = min(range(1, len(troubles)), key=lambda i: _gap(troubles[i - 1], troubles[i]))
@@ -25,8 +26,13 @@ def merged(known: Sequence[Trouble], window: Window, new: Sequence[Trouble]) -> 
     return tuple(troubles)
 
 
-def _inside(trouble: Trouble, window: Window) -> bool:
-    return window.start_ns <= trouble.start_ns and trouble.end_ns <= window.end_ns
+def _outside(trouble: Trouble, window: Window) -> list[Trouble]:
+    """Return what of a trouble lies before and after the window."""
+    if trouble.end_ns <= window.start_ns or trouble.start_ns >= window.end_ns:
+        return [trouble]
+    before = replace(trouble, end_ns=window.start_ns)
+    after = replace(trouble, start_ns=window.end_ns)
+    return [part for part in (before, after) if part.start_ns < part.end_ns]
 
 
 def _gap(left: Trouble, right: Trouble) -> float:

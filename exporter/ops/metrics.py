@@ -37,6 +37,22 @@ FRONTIER = Gauge(
     ["tenant"],
     multiprocess_mode="mostrecent",
 )
+SEALED_FRONTIER = Gauge(
+    "loki_siem_sealed_frontier_timestamp_seconds",
+    "Everything before this time is on the bus and proven complete.",
+    ["tenant"],
+    multiprocess_mode="mostrecent",
+)
+PASS_HOURS = Counter(
+    "loki_siem_pass_hours_total",
+    "Hours of history looked at again, by pass and outcome (unchanged, or read: parts of it were read again).",
+    ["tenant", "pass", "outcome"],
+)
+PASS_FOUND = Counter(
+    "loki_siem_pass_found_total",
+    "Late lines that a pass over history found.",
+    ["tenant", "pass"],
+)
 TROUBLED_WINDOWS = Gauge(
     "loki_siem_troubled_windows",
     "Windows that are suspect, blocked or hold back events; see `loki-siem status`.",

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from exporter.domain.secrets import Secret
 from exporter.settings.filters import Filter, PolicyTest
@@ -76,6 +76,39 @@ class OAuth2ClientAuth(Model):
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth | OAuth2ClientAuth, Field(discriminator="type")]
 
 
+class PassSettings(Model):
+    """When history is looked at again, after the end of each hour; see docs/completeness.md."""
+
+    warm_after_seconds: float = Field(
+        default=4500,
+        ge=0,
+        description="WARM: when lines that are out of order can no longer come (half of Loki's max_chunk_age, and some more).",
+    )
+    cold_after_seconds: float = Field(
+        default=14_400,
+        ge=0,
+        description="COLD: when the store alone answers (Loki's query_ingesters_within, and an hour for flushing).",
+    )
+    seal_after_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="SEAL: when nothing can come any more; default: Loki's reject_old_samples_max_age (7 days unless it tells) and three hours.",
+    )
+    drift_every_seconds: float = Field(
+        default=86_400, gt=0, description="DRIFT: everything between COLD and SEAL is looked at so often."
+    )
+    recheck_every_seconds: float = Field(
+        default=2_592_000, gt=0, description="Sealed history is looked at so often, as long as Loki keeps it."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        seal = self.seal_after_seconds if self.seal_after_seconds is not None else float("inf")
+        if not self.warm_after_seconds <= self.cold_after_seconds <= seal:
+            raise ValueError("are out of order; choose warm_after_seconds <= cold_after_seconds <= seal_after_seconds")
+        return self
+
+
 class LokiSettings(Model):
     """How Loki is reached and how hard it may be asked."""
 
@@ -119,6 +152,9 @@ class LokiSettings(Model):
     )
     ingester_message_bytes: int = Field(
         default=4_194_304, ge=65_536, description="Loki's grpc_server_max_send_msg_size between querier and ingester."
+    )
+    passes: PassSettings = Field(
+        default=PassSettings(), description="When history is looked at again for lines that came late."
     )
 
 

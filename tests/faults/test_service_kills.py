@@ -115,6 +115,37 @@ def test_kill_9_of_readers_on_sqlite(running: Processes, seed: int, record_prope
     record_property("kills", killer.kills)
 
 
+@pytest.mark.timeout(400)
+def test_kill_9_while_passes_find_lines_hours_late(running: Processes, record_property) -> None:
+    """Old hours are looked at every other second, lines come late to them all the time, and readers die meanwhile."""
+    installation, feed = install(running, SQLITE_BUS)
+    bounds = {"warm_after_seconds": 0, "cold_after_seconds": 0, "seal_after_seconds": 600_000, "drift_every_seconds": 2}
+    installation.loki |= {"passes": bounds, "near_horizon_seconds": 10}
+    hour_ns = 3_600_000_000_000
+    start_ns = (time.time_ns() // hour_ns - 1) * hour_ns - hour_ns // 2
+    tenants = TENANTS[:3]
+
+    def push(number: int, stream: str) -> None:
+        for tenant in tenants:
+            entries = [(start_ns + number * 7_000_000_000 + n, f"{stream} {number} {n}", None) for n in range(5)]
+            feed.push(tenant, {"job": "old", "stream": stream}, entries)
+
+    for number in range(100):
+        push(number, "on-time")
+    killer = Killer(installation, 5)
+    for number in range(60):
+        push(number, f"late-{number % 7}")
+        if number % 10 == 9:
+            killer.kill_one(0.5)
+        time.sleep(0.2)
+    killer.kill_all()
+    contents = drain_and_check(installation, feed)
+    found = late_of(contents)
+    print(f"kills {killer.kills}, lines {feed.count}, late {found}")
+    assert found > 0
+    record_property("kills", killer.kills)
+
+
 @pytest.mark.kafka
 @pytest.mark.timeout(400)
 def test_kill_9_of_readers_and_broker_on_kafka(running: Processes, broker: KafkaServer, record_property) -> None:

@@ -167,14 +167,15 @@ class MiniLoki(httpx.AsyncBaseTransport):
         return len(lines) if self.replicas == 1 else len({line.identity for line in lines})
 
     def _cells(self, parameters: dict[str, str]) -> httpx.Response:
-        match = re.fullmatch(r"sum\(count_over_time\((.*)\[1s\]\)\)", parameters["query"], re.DOTALL)
+        match = re.fullmatch(r"sum\(count_over_time\((.*)\[(\d+)s\]\)\)", parameters["query"], re.DOTALL)
         assert match is not None
-        second = 1_000_000_000
+        assert parameters["step"] == f"{match[2]}s"
+        second = int(match[2]) * 1_000_000_000
         values = []
         for end in range(int(parameters["start"]), int(parameters["end"]) + 1, second):
             count = self._counted(self._select(match[1], end - second + 1, end + 1))
             if count:
-                values.append([end // second, str(count)])
+                values.append([end // 1_000_000_000, str(count)])
         result = [{"metric": {}, "values": values}] if values else []
         return _json({"status": "success", "data": {"resultType": "matrix", "result": result, "stats": {}}})
 

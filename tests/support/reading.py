@@ -72,6 +72,7 @@ async def drain(
     until_ns: int = NOW_NS,
     stop_after: int | None = None,
     loki: dict[str, object] | None = None,
+    near_bytes: int = 8 << 20,
     **tenant: object,
 ) -> Bus:
     """Read up to ``until_ns`` (or only ``stop_after`` units, as if the worker died then)."""
@@ -79,7 +80,7 @@ async def drain(
     clock = clock or ManualClock(NOW_NS + 2 * SECOND)
     settings = LokiSettings(**({"url": "http://loki.test"} | (loki or {})))
     async with LokiClient(settings, clock=clock, transport=transport) as client:
-        reader = reader_of(client, settings, clock, **tenant)
+        reader = reader_of(client, settings, clock, near_bytes=near_bytes, **tenant)
         await reader.restore(bus.records)
         async with aclosing(reader.units(until_ns)) as units:
             seen = 0

@@ -90,7 +90,13 @@ class Api:
         params = Params(request)
         if request.method == "GET":
             listed = [
-                {"start_time": d.start_ns / 1e9, "end_time": d.end_ns / 1e9, "status": "received"} for d in held.deletes
+                {
+                    "request_id": f"{number:08x}",
+                    "start_time": d.start_ns / 1e9,
+                    "end_time": d.end_ns / 1e9,
+                    "status": "received",
+                }
+                for number, d in enumerate(held.deletes)
             ]
             return self._json(request, listed)
         now_ns = self._loki.clock.now_ns()

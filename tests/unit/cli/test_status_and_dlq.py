@@ -67,6 +67,8 @@ def test_status_for_machines(bus: Bus, tmp_path: Path) -> None:
     assert [w["reason"] for w in acme["held_windows"]] == ["redaction failed"]
     assert [w["reason"] for w in acme["suspect_windows"]] == ["counts disagree"]
     assert [w["reason"] for w in acme["blocked_windows"]] == ["too large"]
+    assert acme["hours"]["suspect"] == 0
+    assert acme["hours"]["blocked"] == 1
     assert report["tenants"]["beta"]["frontier_ns"] is None
     archive = report["targets"]["archive"]
     assert (archive["lag"], archive["dead_letters"], archive["breaker"]) == (3, 1, "unknown")
