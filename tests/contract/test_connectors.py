@@ -58,7 +58,11 @@ class HecHarness:
     def connector(self) -> Connector:
         factory = factories()["splunk_hec"]
         settings = factory.settings(
-            kind="splunk_hec", url=self._hec.url, token_file=Secret(path=self._token), index="main"
+            kind="splunk_hec",
+            url=self._hec.url,
+            token_file=Secret(path=self._token),
+            index="main",
+            ack_refused_head="accept",
         )
         return factory.build(settings, ConnectorContext("soc", ""))
 
@@ -127,7 +131,7 @@ class SentinelHarness:
         return make_event(BAD)
 
 
-@pytest.fixture(params=["file", "splunk_hec", "s3", "sentinel"])
+@pytest.fixture(params=["file", "splunk_hec", "splunk_hec_acks", "s3", "sentinel"])
 async def harness(request, tmp_path):
     if request.param == "file":
         yield FileHarness(tmp_path)
@@ -145,7 +149,8 @@ async def harness(request, tmp_path):
         finally:
             await logs.stop()
         return
-    hec = StandInHec("t0ken", indexes=["main"], keep_events=True)
+    use_ack = request.param == "splunk_hec_acks"
+    hec = StandInHec("t0ken", indexes=["main"], keep_events=True, use_ack=use_ack)
     await hec.start()
     try:
         yield HecHarness(tmp_path, hec)
