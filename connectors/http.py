@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +25,9 @@ KEEPALIVE_SECONDS = 30.0
 MAX_ANSWER_BYTES = 65_536
 #: Code of the error for a port that nobody listens on: the peer's process is gone, and what it kept in memory with it.
 REFUSED = "connection_refused"
+
+#: Longest ``Retry-After`` that is believed: quotas of a DCR are those of a minute.
+MAX_RETRY_AFTER_SECONDS = 300.0
 
 
 class OutcomeUnknown(TargetUnavailable):
@@ -143,3 +148,22 @@ def _tls(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) ->
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # Python's own default, said aloud
     return context
+
+
+def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Return seconds of a ``Retry-After`` header, a number or an HTTP date (RFC 9110 §10.2.3), at most
+    :data:`MAX_RETRY_AFTER_SECONDS`; None when absent or unreadable.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(MAX_RETRY_AFTER_SECONDS, float(value[:9]))
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    seconds = (at - (now or datetime.now(UTC))).total_seconds()
+    return min(MAX_RETRY_AFTER_SECONDS, max(0.0, seconds))

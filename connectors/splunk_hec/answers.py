@@ -7,12 +7,13 @@ passed on, because a proxy may quote the request in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
 import orjson
+
+from connectors.http import parse_retry_after
 
 
 class Meaning(Enum):
@@ -173,21 +174,3 @@ def _object_of(body: bytes) -> dict[str, Any]:
 
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Return seconds of a ``Retry-After`` header, a number or an HTTP date (RFC 9110 §10.2.3); None when absent or
-    unreadable.
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
