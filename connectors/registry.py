@@ -19,6 +19,7 @@ _BUILT_IN: Mapping[str, str] = {
     "s3": "connectors.s3:FACTORY",
     "sentinel": "connectors.sentinel:FACTORY",
     "splunk_hec": "connectors.splunk_hec:FACTORY",
+    "webhook": "connectors.webhook:FACTORY",
 }
 
 

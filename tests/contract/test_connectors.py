@@ -17,6 +17,8 @@ from exporter.sandbox.logs_ingestion import Fault as LogsFault
 from exporter.sandbox.logs_ingestion import StandInLogs
 from tests.support import moto as moto_support
 from tests.support.sentinel import connector_of
+from tests.support.webhook import Fault as ReceiverFault
+from tests.support.webhook import Receiver
 
 BAD = 0xBAD
 
@@ -131,7 +133,30 @@ class SentinelHarness:
         return make_event(BAD)
 
 
-@pytest.fixture(params=["file", "splunk_hec", "splunk_hec_acks", "s3", "sentinel"])
+class WebhookHarness:
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def connector(self) -> Connector:
+        factory = factories()["webhook"]
+        settings = factory.settings(kind="webhook", url=self._receiver.url)
+        return factory.build(settings, ConnectorContext("hook", ""))
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        return self._receiver.events
+
+    async def break_target(self) -> None:
+        self._receiver.faults.append(ReceiverFault(503, times=1_000_000))
+
+    async def mend_target(self) -> None:
+        self._receiver.faults.clear()
+
+    def refused_event(self) -> bytes:
+        self._receiver.bad.add(f"{BAD:032x}")
+        return make_event(BAD)
+
+
+@pytest.fixture(params=["file", "splunk_hec", "splunk_hec_acks", "s3", "sentinel", "webhook"])
 async def harness(request, tmp_path):
     if request.param == "file":
         yield FileHarness(tmp_path)
@@ -148,6 +173,14 @@ async def harness(request, tmp_path):
             yield SentinelHarness(logs)
         finally:
             await logs.stop()
+        return
+    if request.param == "webhook":
+        receiver = Receiver()
+        await receiver.start()
+        try:
+            yield WebhookHarness(receiver)
+        finally:
+            await receiver.stop()
         return
     use_ack = request.param == "splunk_hec_acks"
     hec = StandInHec("t0ken", indexes=["main"], keep_events=True, use_ack=use_ack)
