@@ -15,6 +15,7 @@ from connectors.base import ConnectorFactory, TargetSettings
 from exporter.errors import ConfigurationError, Finding
 
 _BUILT_IN: Mapping[str, str] = {
+    "azure_blob": "connectors.azure_blob:FACTORY",
     "file": "connectors.file:FACTORY",
     "s3": "connectors.s3:FACTORY",
     "sentinel": "connectors.sentinel:FACTORY",
