@@ -3,7 +3,8 @@
 ``python -m benchmarks.recall [--each 120] [--packs eu-pii,secrets] [--misses]``
 
 Recall: planted values of which not even a half is left. Precision: spans that lie on a planted value, of all spans on texts
-with one and on look-alikes. The hold-out contexts were not looked at while tuning and are counted by themselves.
+with one and on look-alikes. Hold-out contexts are counted by themselves and never printed. The
+same makers and the same author stand behind values and rules: figures on foreign texts are lower.
 ``--misses`` prints some texts that went wrong; all are made up.
 """
 
@@ -133,7 +134,7 @@ def main() -> None:
     print(report(scores))
     if arguments.misses:
         shown: Counter[tuple[str, str]] = Counter()
-        for case in scores.missed:
+        for case in (case for case in scores.missed if not case.hold_out):
             shown[case.detector, case.context] += 1
             if shown[case.detector, case.context] <= 2:
                 print("missed", case.detector, case.context, repr(case.text[:160]), repr(case.value[:60]))

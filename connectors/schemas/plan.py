@@ -1,13 +1,13 @@
 """Canonical events → a target's shape by table, decided once per shape of event (its kind and its keys).
 
-A plan moves values by position; which row of which table applies, which objects exist and whether what they must hold is there was
-settled when it was made. A value that its place cannot hold (an address field with a mask in it) is set aside, and the event
+A plan is a function made for its shape: it moves values by position; which row of which table applies, which objects exist and
+whether what they must hold is there was settled when it was made. A value that its place cannot hold (an address field with a mask in it) is set aside, and the event
 is mapped by the plan of the keys that are left, so whatever a plan promises about required attributes stays true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,50 +52,93 @@ class Misfit(Exception):
         self.key = key
 
 
-class Plan:
-    """The moves for one shape."""
+#: A decoded event of one shape → the mapped event, and what no row maps. Raises Misfit.
+Apply = Callable[[Event], tuple[Event, Event]]
 
-    __slots__ = ("_links", "_lists", "_moves", "_rest", "_templates")
 
-    def __init__(self, layout: Layout, keys: Iterable[str]) -> None:
+def compile_plan(layout: Layout, keys: Keys) -> Apply:
+    """Return the function that maps events with exactly these keys in this order."""
+    return _Writer(layout, keys).finish()
+
+
+class _Writer:
+    """Writes the source of one function: values by position, one literal for all objects. Names of data stand in it as
+    literals only, values of tables by name.
+    """
+
+    def __init__(self, layout: Layout, keys: Keys) -> None:
+        self._layout = layout
+        self._variables = {key: f"v{number}" for number, key in enumerate(keys)}
+        self._lines = [f"({', '.join(self._variables.values())},) = event.values()"]
+        self._scope: dict[str, Any] = {"Misfit": Misfit, "text": text, "fromkeys": dict.fromkeys}
         present = [key for key in keys if key not in layout.own]
-        moves = [(key, to) for key in present for to in layout.table.get(key, ())]
-        self._rest = tuple(key for key in present if key not in layout.table)
-        lists = {path: tuple(k for k in names if k in present) for path, names in layout.lists.items()}
-        lists = {path: names for path, names in lists.items() if names}
-        objects = {()} | {path[:end] for _, (path, _) in moves for end in range(1, len(path))}
-        objects |= {path[:end] for path in lists for end in range(1, len(path))}
-        objects |= {path[:end] for path in layout.constants if path[0] == "metadata" for end in range(1, len(path))}
-        # By name, too: a set's order differs from process to process, and a batch sent again must be the same bytes.
-        places = {path: number for number, path in enumerate(sorted(objects, key=lambda path: (len(path), path)))}
-        self._templates: tuple[dict[str, Any], ...] = tuple({} for _ in places)
-        for path, value in layout.constants.items():
-            if path[:-1] in places:
-                self._templates[places[path[:-1]]][path[-1]] = value
-        self._links = tuple((places[path[:-1]], path[-1], number) for path, number in places.items() if path)
-        self._moves = tuple(
-            (key, places[to.path[:-1]], to.path[-1], str if to.convert is text else None, to.convert)
-            for key, to in moves
-        )
-        self._lists = tuple((places[path[:-1]], path[-1], names) for path, names in lists.items())
+        self._rest = [key for key in present if key not in layout.table]
+        self._moves = [(key, to) for key in present for to in layout.table.get(key, ())]
+        self._lists = {
+            path: found for path, names in layout.lists.items() if (found := [k for k in names if k in present])
+        }
 
-    def apply(self, event: Event) -> tuple[Event, Event]:
-        """Return the mapped event and what no row maps. Raises Misfit."""
-        objects = [template.copy() for template in self._templates]
-        for parent, name, child in self._links:
-            objects[parent][name] = objects[child]
-        for key, place, name, fits, convert in self._moves:
-            value = event[key]
-            if value.__class__ is not fits:
-                value = convert(value)
-                if value is None:
-                    raise Misfit(key)
-            objects[place][name] = value
-        for place, name, names in self._lists:
-            objects[place][name] = (
-                [event[names[0]]] if len(names) == 1 else list(dict.fromkeys([event[name] for name in names]))
-            )
-        return objects[0], {key: event[key] for key in self._rest}
+    def finish(self) -> Apply:
+        self._convert_texts()
+        tree = self._objects()
+        for path, value in self._layout.constants.items():
+            if path[:-1] in tree:
+                tree[path[:-1]][path[-1]] = self._constant(value)
+        for path in tree:
+            if path:
+                tree[path[:-1]][path[-1]] = ""  # its place; the source follows below
+        for key, to in self._moves:
+            tree[to.path[:-1]][to.path[-1]] = self._converted(key, to.convert)
+        for path, names in self._lists.items():
+            values = ", ".join(self._variables[name] for name in names)
+            tree[path[:-1]][path[-1]] = f"[{values}]" if len(names) == 1 else f"list(fromkeys(({values})))"
+        rest = ", ".join(f"{key!r}: {self._variables[key]}" for key in self._rest)
+        self._lines.append(f"return {_source(tree, ())}, {{{rest}}}")
+        exec("def apply(event):\n    " + "\n    ".join(self._lines), self._scope)  # noqa: S102 (see the class)
+        function: Apply = self._scope["apply"]
+        return function
+
+    def _objects(self) -> dict[Path, dict[str, str]]:
+        """Return the objects that there will be, outer ones first. A constant makes none, but for the metadata of the event."""
+        paths = [to.path for _, to in self._moves] + list(self._lists)
+        paths += [path for path in self._layout.constants if path[0] == "metadata"]
+        objects = {path[:end] for path in paths for end in range(len(path))} | {()}
+        return {path: {} for path in sorted(objects, key=lambda path: (len(path), path))}
+
+    def _convert_texts(self) -> None:
+        """Check all texts at once: nearly always they are."""
+        wanted = list(dict.fromkeys(key for key, to in self._moves if to.convert is text))
+        if not wanted:
+            return
+        others = {key for key, to in self._moves if to.convert is not text}.union(*self._lists.values())
+        for key in others.intersection(wanted):
+            self._lines.append(f"t{self._variables[key]} = {self._variables[key]}")
+        self._texts = {key: f"t{v}" if key in others else v for key in wanted for v in [self._variables[key]]}
+        self._lines.append(f"if not ({' is '.join(f'type({v})' for v in self._texts.values())} is str):")
+        for key, variable in self._texts.items():
+            self._lines.append(f"    {variable} = text({variable})")
+            self._lines.append(f"    if {variable} is None: raise Misfit({key!r})")
+
+    def _converted(self, key: str, convert: Convert) -> str:
+        if convert is text:
+            return self._texts[key]
+        name = f"{convert.__name__}_{self._variables[key]}"
+        if name not in self._scope:
+            self._scope[name] = convert
+            self._lines.append(f"c_{name} = {name}({self._variables[key]})")
+            self._lines.append(f"if c_{name} is None: raise Misfit({key!r})")
+        return f"c_{name}"
+
+    def _constant(self, value: Any) -> str:
+        name = f"constant_{len(self._scope)}"
+        self._scope[name] = value
+        return name
+
+
+def _source(tree: Mapping[Path, Mapping[str, str]], path: Path) -> str:
+    """Return the source of one object and those in it."""
+    members = [f"{name!r}: {value or _source(tree, (*path, name))}" for name, value in tree[path].items()]
+    return "{" + ", ".join(members) + "}"
 
 
 #: What a key is called when its value is no address: the schemas have places for names beside those for addresses.
@@ -107,7 +150,7 @@ class Plans:
 
     def __init__(self, layout_of: Callable[[str, Keys], tuple[Any, Layout]]) -> None:
         self._layout_of = layout_of
-        self._plans: dict[tuple[str, Keys], tuple[Any, Plan]] = {}
+        self._plans: dict[tuple[str, Keys], tuple[Any, Apply]] = {}
 
     def map(self, event: Event) -> tuple[Any, Event, Event]:
         """Return what the layout's table calls the event, the mapped event, and what is left over."""
@@ -116,7 +159,7 @@ class Plans:
             shape = (event["kind"], tuple(event))
             entry = self._plans.get(shape) or self._make(shape)
             try:
-                mapped, rest = entry[1].apply(event)
+                mapped, rest = entry[1](event)
             except Misfit as misfit:
                 event = _without(event, misfit.key, aside)
                 continue
@@ -124,11 +167,11 @@ class Plans:
                 rest.update(aside)
             return entry[0], mapped, rest
 
-    def _make(self, shape: tuple[str, Keys]) -> tuple[Any, Plan]:
+    def _make(self, shape: tuple[str, Keys]) -> tuple[Any, Apply]:
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         chosen, layout = self._layout_of(*shape)
-        entry = self._plans[shape] = chosen, Plan(layout, shape[1])
+        entry = self._plans[shape] = chosen, compile_plan(layout, shape[1])
         return entry
 
 

@@ -78,7 +78,11 @@ _ALL = (
     ),
     Kind("job.run", "a scheduled job runs or is changed", ((*_PROCESS, "job.name"),)),
     Kind("kernel.module", "a driver or kernel module is loaded or unloaded", (("module.name", "file.path"),)),
-    Kind("k8s.api", "a request to the Kubernetes API server", (("api.operation",), ("k8s.resource.type", "url.path"))),
+    Kind(
+        "k8s.api",
+        "a request to the Kubernetes API server",
+        (("api.operation",), ("k8s.resource.type", "url.path", "url.full")),
+    ),
     Kind(
         "cloud.api",
         "a call of a cloud provider's API",

@@ -12,9 +12,8 @@ import pytest
 from exporter.bus import create_bus
 from exporter.bus.base import Bus
 from exporter.errors import BusUnavailable
-from exporter.settings.model import KafkaBus, SqliteBus
 from tests.support import bus_child
-from tests.support.buses import Reading
+from tests.support.buses import Reading, verify
 from tests.support.fixtures import BusSettings, kafka_settings
 from tests.support.kafka import KafkaServer
 
@@ -31,21 +30,6 @@ def _wait_for_progress(bus: Bus, beyond: int) -> int:
                 return now
         time.sleep(0.02)
     raise AssertionError("the child commits nothing")
-
-
-def _verify(settings: SqliteBus | KafkaBus) -> int:
-    """Take the shard over, as the next worker would, and compare checkpoint and topic. Return the number of events."""
-    bus = create_bus(settings)
-    writer = bus.open_shard(0, "verifier")
-    total = int(writer.checkpoints().get("live/acme", b"0"))
-    writer.close()
-    reading = Reading(bus.reader, "proof", ["acme"])
-    numbers = reading.read(total)
-    reading.reader.close()
-    bus.close()
-    doubled, lost = len(numbers) - len(set(numbers)), len(set(range(total)) - set(numbers))
-    assert (doubled, lost, len(numbers)) == (0, 0, total)
-    return total
 
 
 def _read_through_trouble(reading: Reading, count: int) -> None:
@@ -76,7 +60,7 @@ def test_kills_lose_and_double_nothing(bus_settings: BusSettings, seed: int) -> 
             bus_child.kill(child)
             kills += 1
     bus.close()
-    assert _verify(bus_settings) >= committed
+    assert verify(bus_settings) >= committed
 
 
 @pytest.mark.kafka
@@ -98,7 +82,7 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(tmp_pa
             committed = _wait_for_progress(bus, committed)
         _read_through_trouble(reading, committed)
         bus_child.kill(child)
-        total = _verify(settings)
+        total = verify(settings)
         numbers = reading.read(total)
         assert (len(numbers), len(set(numbers))) == (total, total)
     finally:

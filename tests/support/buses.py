@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from exporter.bus import create_bus
 from exporter.bus.base import BusRecord, Commit, EventReader, Lane, Membership
 from exporter.domain.events import EncodedBatch
+from exporter.settings.model import KafkaBus, SqliteBus
 from tests.support.events import event, number_of
 
 #: Longest wait for something that must happen; a wait ends as soon as it has happened.
@@ -110,3 +112,18 @@ def settle(members: Sequence[Member], done: Callable[[], bool], patience_seconds
         assert time.monotonic() < deadline, f"still not: {[(m.owned, m.leaving) for m in members]}"
         for member in members:
             member.poll()
+
+
+def verify(settings: SqliteBus | KafkaBus) -> int:
+    """Take the shard over, as the next worker would, and compare checkpoint and topic. Return the number of events."""
+    bus = create_bus(settings)
+    writer = bus.open_shard(0, "verifier")
+    total = int(writer.checkpoints().get("live/acme", b"0"))
+    writer.close()
+    reading = Reading(bus.reader, "proof", ["acme"])
+    numbers = reading.read(total)
+    reading.reader.close()
+    bus.close()
+    doubled, lost = len(numbers) - len(set(numbers)), len(set(range(total)) - set(numbers))
+    assert (doubled, lost, len(numbers)) == (0, 0, total)
+    return total

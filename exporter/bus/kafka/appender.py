@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from exporter.bus.kafka import config
 from exporter.bus.kafka.faults import error_of, translate
-from exporter.bus.kafka.writer import release
+from exporter.bus.kafka.writer import purge
 from exporter.errors import BusUnavailable
 from exporter.settings.model import KafkaBus
 
@@ -78,7 +78,7 @@ class Appender:
         """A producer that failed may be finished for good (fatal error); the next append builds another."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            release(producer)
+            purge(producer)
 
     def close(self) -> None:
         with self._lock:

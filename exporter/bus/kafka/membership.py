@@ -13,15 +13,19 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.bus.base import Assignment
 from exporter.bus.kafka import config
 from exporter.bus.kafka.faults import error_of, translate
-from exporter.bus.kafka.lifetime import close_consumer, new_consumer
+from exporter.bus.kafka.lifetime import close_consumer, subscribed
 from exporter.bus.kafka.topics import Names
 from exporter.errors import ConfigurationError, ExporterError
+from exporter.ops.log import describe
 from exporter.settings.model import KafkaBus
+
+log = structlog.get_logger()
 
 #: How long a worker may take to finish a commit and close a revoked shard. The fence keeps us safe beyond it.
 RELEASE_SECONDS = 30.0
@@ -52,13 +56,15 @@ class KafkaMembership:
     def _join(self) -> Consumer:
         names = Names(self._settings.topic_prefix)
         try:
-            consumer = new_consumer(config.membership(self._settings, names.workers_group, self._heard))
-            consumer.subscribe(
-                [names.shards], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            return subscribed(
+                config.membership(self._settings, names.workers_group, self._heard),
+                [names.shards],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
             )
         except KafkaException as exception:
             raise translate(error_of(exception), "joining the workers") from None
-        return consumer
 
     # --- the worker's side --------------------------------------------------------------------------------------------
 
@@ -84,28 +90,38 @@ class KafkaMembership:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Leave the group; the writers must be closed before."""
+        """Leave the group; the writers must be closed before. Where librdkafka holds the thread longer than we wait, it leaves and
+        closes the client when it comes back.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            log.warning("membership_leaves_late", waited_seconds=CLOSE_SECONDS)
 
     # --- the thread's side --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._ready_to_poll():
-            try:
-                message = self._consumer.poll(0.2)
-                error = None if message is None else message.error()
-            except KafkaException as exception:
-                error = error_of(exception)
-            if error is not None:
-                self._look_at(error)
-            elif not self._owned and self._heard.error is not None:
-                self._look_at(self._heard.error)  # a refused login never comes as a message
-            if self._finished:
-                self._join_again()
-        self._leave()
+        try:
+            while self._ready_to_poll():
+                if self._finished:
+                    self._join_again()
+                else:
+                    self._poll_group()
+        finally:
+            self._leave()
+
+    def _poll_group(self) -> None:
+        try:
+            message = self._consumer.poll(0.2)
+            error = None if message is None else message.error()
+        except KafkaException as exception:
+            error = error_of(exception)
+        if error is not None:
+            self._look_at(error)
+        elif not self._owned and self._heard.error is not None:
+            self._look_at(self._heard.error)  # a refused login never comes as a message
 
     def _ready_to_poll(self) -> bool:
         """Wait while the worker is silent. False: it closes."""
@@ -115,11 +131,14 @@ class KafkaMembership:
 
     def _look_at(self, error: KafkaError) -> None:
         failure = translate(error, "membership of the workers", self._heard.error)
+        if isinstance(failure, ConfigurationError):
+            self._fail(failure)
+        self._finished = self._finished or error.fatal()
+
+    def _fail(self, failure: ConfigurationError) -> None:
         with self._changed:
-            if isinstance(failure, ConfigurationError):
-                self._failure = failure
-                self._changed.notify_all()
-            self._finished = self._finished or error.fatal()
+            self._failure = failure
+            self._changed.notify_all()
 
     def _join_again(self) -> None:
         """This member is finished for good (fatal error): what it had is lost; begin as a new one."""
@@ -128,11 +147,17 @@ class KafkaMembership:
                 self._changes.append(Assignment(lost=frozenset(self._owned)))
                 self._owned.clear()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing, REJOIN_SECONDS)
-            self._finished = False
+            if self._changed.wait_for(lambda: self._closing, REJOIN_SECONDS):
+                return
         self._leave()
-        with contextlib.suppress(ExporterError):  # it could be built before, so it can be again
+        try:
             self._consumer = self._join()
+        except ConfigurationError as error:
+            self._fail(error)
+        except ExporterError as error:  # the next turn tries again
+            log.warning("membership_unavailable", **describe(error))
+        else:
+            self._finished = False
 
     def _leave(self) -> None:
         with contextlib.suppress(KafkaException, RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -14,7 +14,7 @@ from exporter.bus.base import BusRecord, Lane, LaneRecords, OnRevoke
 from exporter.bus.kafka import config
 from exporter.bus.kafka.admin import Admin, Place
 from exporter.bus.kafka.faults import NOT_OURS, error_of, translate
-from exporter.bus.kafka.lifetime import close_consumer, new_consumer
+from exporter.bus.kafka.lifetime import close_after, close_consumer, subscribed
 from exporter.bus.kafka.topics import Names
 from exporter.errors import BusUnavailable, ConfigurationError, ExporterError
 from exporter.ops import metrics
@@ -63,14 +63,15 @@ class KafkaReader:
 
     def _join(self) -> Consumer:
         try:
-            consumer = new_consumer(config.reader(self._settings, self._group, self._heard))
-            if self._tenants:  # a target without tenants has nothing to read; an empty subscription is an error
-                consumer.subscribe(
-                    list(self._tenants), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
-                )
+            return subscribed(
+                config.reader(self._settings, self._group, self._heard),
+                list(self._tenants),
+                on_assign=self._assign,
+                on_revoke=self._revoke,
+                on_lost=self._lose,
+            )
         except KafkaException as exception:
             raise translate(error_of(exception), f"reading for {self._target}") from None
-        return consumer
 
     def _join_again(self) -> None:
         """The client is finished for good (fatal error): what it had is lost; begin as a new member."""
@@ -80,6 +81,7 @@ class KafkaReader:
         if lanes:
             self._on_revoke(lanes)
         self._consumer = self._join()
+        self._storing = None  # what an earlier client still stores is no business of this one
         self._finished = self._closing = False
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -228,10 +230,13 @@ class KafkaReader:
 
     def commit(self, positions: Mapping[Lane, int]) -> None:
         """See the port. Raises BusUnavailable, ConfigurationError."""
+        self._commit(positions, self._store)
+
+    def _commit(self, positions: Mapping[Lane, int], store: Callable[[list[TopicPartition]], list[KafkaError]]) -> None:
         lifted = {lane: self._lift(lane, position) for lane, position in positions.items() if lane in self._assigned}
         if not lifted:
             return
-        errors = self._store([self._place(*item) for item in lifted.items()])
+        errors = store([self._place(*item) for item in lifted.items()])
         for error in errors:
             if error.code() not in NOT_OURS:
                 raise translate(error, f"committing positions of {self._target}", self._heard.error)
@@ -244,13 +249,10 @@ class KafkaReader:
         interrupt it; so it runs beside us, and we stop waiting. The caller repeats the positions.
         """
         errors: list[KafkaError] = []
+        consumer = self._consumer
 
         def work() -> None:
-            try:
-                results = self._consumer.commit(offsets=places, asynchronous=False)
-                errors.extend(result.error for result in results or () if result.error is not None)
-            except KafkaException as exception:
-                errors.append(error_of(exception))
+            errors.extend(_store_here(consumer, places))
 
         if self._storing is None or not self._storing.is_alive():
             self._storing = threading.Thread(target=work, name="kafka-commit", daemon=True)
@@ -311,7 +313,12 @@ class KafkaReader:
                 self._found.pop(lane, None)
             positions = self._on_revoke(lanes)
             try:
-                self.commit({lane: position for lane, position in positions.items() if lane in lanes})
+                # In this very thread: the client lets no other one in while it is inside of a call-back (confluent-kafka 2.16,
+                # ``Handle_serialize_enter``). Its coordinator has just spoken to us, so the call does not block for long.
+                self._commit(
+                    {lane: position for lane, position in positions.items() if lane in lanes},
+                    lambda places: _store_here(self._consumer, places),
+                )
             except ExporterError as error:  # the next owner delivers these records again
                 log.warning("positions_dropped", target=self._target, reason=type(error).__name__)
         self._forget(lanes)
@@ -342,10 +349,20 @@ class KafkaReader:
         )
 
     def close(self) -> None:
-        """Leave the group at once."""
+        """Leave the group at once; while the broker does not answer a commit, as soon as librdkafka gives that up."""
         self._closing = True
         self._assigned.clear()
         if self._storing is not None and self._storing.is_alive():
-            return  # the client is in use in there and its broker away: the session time-out ends the membership
+            close_after(self._storing, self._consumer)
+            return
         with contextlib.suppress(KafkaException, RuntimeError):
             close_consumer(self._consumer)
+
+
+def _store_here(consumer: Consumer, places: list[TopicPartition]) -> list[KafkaError]:
+    """Commit in the caller's thread and return the errors."""
+    try:
+        results = consumer.commit(offsets=places, asynchronous=False)
+    except KafkaException as exception:
+        return [error_of(exception)]
+    return [result.error for result in results or () if result.error is not None]

@@ -35,7 +35,7 @@ class KafkaShardWriter:
         self._settings, self._shard, self._producer, self._heard = settings, shard, producer, heard
         self._names = Names(settings.topic_prefix)
         self._topics: dict[str, str] = {}
-        self._finished = False
+        self._finished = self._closed = False
 
     @property
     def shard(self) -> int:
@@ -152,15 +152,18 @@ class KafkaShardWriter:
     def close(self) -> None:
         """Nothing is open between two commits, so letting go of the client is all; what a failed one left is purged."""
         self._finished = True
-        release(self._producer)
+        if not self._closed:
+            self._closed = True
+            purge(self._producer)
+            del self._producer  # see purge
 
 
-def release(producer: Producer) -> None:
-    """End a producer without waiting for messages that nobody counts on. Never raises."""
-    # SystemError: confluent-kafka's close of a fenced producer trips over its own error
-    with contextlib.suppress(KafkaException, RuntimeError, SystemError):
+def purge(producer: Producer) -> None:
+    """Give up all messages, so that the client ends with its last reference. Never raises. It is not closed: ``Producer.close``
+    aborts an open transaction first and waits for the broker without an end (confluent-kafka 2.16, ``Producer_close``).
+    """
+    with contextlib.suppress(KafkaException, RuntimeError):
         producer.purge()
-        producer.close()
 
 
 def _serve_callbacks(producer: Producer) -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from exporter.domain.keys import KEYS, KeyType
+from exporter.domain.kinds import KINDS
 
 Check = Callable[[Any], Any]
 #: Types that cannot be the value of a canonical key that is no list.
@@ -105,6 +106,22 @@ CHECKS: dict[str, Check] = {name: _BY_TYPE[key.type] for name, key in KEYS.items
 CHECKS["message"] = _only_text
 TEXT_CHECKS = (_text, _only_text)
 ADDRESS_KEYS = frozenset(name for name, key in KEYS.items() if key.type == "ip")
+#: How sources write that there is none: access logs and Windows ``-``, auditd ``?``, ``(null)``, ``unset`` and the unset login
+#: uid, Falco ``<NA>``.
+NIL = frozenset(("", "-", "?", "(null)", "(none)", "<NA>", "N/A", "unset", "4294967295"))
+#: Keys under which such a value is none: those that make a kind or name somebody. A logon of ``-`` is nobody's. Addresses of the
+#: web are left out: ``?`` and an empty path are what was asked for.
+NIL_KEYS = frozenset(
+    name
+    for name in KEYS
+    if (
+        any(name in group for kind in KINDS.values() for group in kind.requires)
+        or name.startswith(("user.", "host.", "network.interface."))
+        or name.endswith(".address")
+    )
+    and KEYS[name].type in {"text", "ip"}
+    and not name.startswith(("url.", "user_agent."))
+)
 
 
 def read_address(text: str) -> tuple[str | None, str, int | None]:
@@ -146,7 +163,7 @@ class Addresses(dict[str, tuple[str, str] | None]):
             self.clear()
         ip, _, port = read_address(text)
         found = None
-        if port is None and text:
+        if port is None and text not in NIL:
             found = (self._key, ip) if ip is not None else (self._else, text) if self._else else None
         self[text] = found
         return found

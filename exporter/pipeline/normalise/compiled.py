@@ -11,7 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.domain.keys import KEYS
-from exporter.pipeline.normalise.checks import ADDRESS_KEYS, CHECKS, NOT_SCALAR, TEXT_CHECKS, Addresses, other_key
+from exporter.pipeline.normalise.checks import (
+    ADDRESS_KEYS,
+    CHECKS,
+    NIL,
+    NIL_KEYS,
+    NOT_SCALAR,
+    TEXT_CHECKS,
+    Addresses,
+    other_key,
+)
 from exporter.pipeline.normalise.checks import texts as texts_of
 from exporter.pipeline.normalise.paths import Path, Values
 from exporter.pipeline.normalise.plan import Plan
@@ -44,7 +53,7 @@ class _Code:
         self._only_if_no_text: list[str] = []
         self._leaves = frozenset(plan.paths)
         self._texts = frozenset(plan.paths[at] for at, name in plan.mapped.items() if _is_text(name))
-        self._scope: dict[str, Any] = {"not_scalar": NOT_SCALAR, "by_table": by_table, "by_shape": by_shape}
+        self._scope: dict[str, Any] = {"not_scalar": NOT_SCALAR, "nil": NIL, "by_table": by_table, "by_shape": by_shape}
         #: Variable of each path; the objects on the way have one too.
         self._variables: dict[Path, str] = {}
         #: Members of the event: the source of the key, of the value.
@@ -93,6 +102,9 @@ class _Code:
                 self._lines.append(wrong + ("return by_table(values)" if strict else number))
                 if not strict:
                     self._lines.append(f"    if {variable} is by_table: return by_table(values)")
+        # That of an address is told by its look-up.
+        nils = [variable for name, variable in texts.items() if name in NIL_KEYS - ADDRESS_KEYS]
+        self._lines += [f"if {variable} in nil: return by_table(values)" for variable in nils]
         for name, variable in mapped.items():
             self._event[name] = (repr(name), variable)
             if name in ADDRESS_KEYS:

@@ -7,6 +7,7 @@ from typing import Any
 
 from exporter.pipeline.normalise.checks import ADDRESS_KEYS, CHECKS, other_key, read_address
 from exporter.pipeline.normalise.names import LABEL_ALIASES, NO_LEVEL
+from exporter.pipeline.normalise.plan import HTTP_OUTCOMES
 from exporter.pipeline.normalise.severity import SEVERITY_OF
 from exporter.pipeline.normalise.source import kind_of
 
@@ -50,3 +51,6 @@ def add_metadata(event: dict[str, Any], fields: dict[str, Any], claimed: frozens
             added = added or not name.startswith("severity.")
     if added and event["kind"] == "log":
         event["kind"] = kind_of("", frozenset(event) | claimed)
+        status = event.get("http.response.status_code")
+        if event["kind"] == "http.request" and status is not None and "event.outcome" not in claimed:
+            event.setdefault("event.outcome", HTTP_OUTCOMES[status])

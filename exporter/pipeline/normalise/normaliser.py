@@ -114,16 +114,16 @@ class Lines:
 class Prepared:
     """Lines with one tuple of keys that are opened first; then they are lines of another source."""
 
-    __slots__ = ("_keys", "_known", "_prepare")
+    __slots__ = ("_keys", "_others", "_prepare")
 
-    def __init__(self, keys: Keys, source: Source, known: _Known) -> None:
+    def __init__(self, keys: Keys, source: Source, others: _BySource) -> None:
         assert source.prepare is not None
-        self._keys, self._prepare, self._known = keys, source.prepare, known
+        self._keys, self._prepare, self._others = keys, source.prepare, others
 
     def event(self, values: Values) -> dict[str, Any]:
         """Return the event's own members of a line's values."""
-        keys, opened = self._prepare(self._keys, values)
-        return self._known[keys].event(opened)
+        source, keys, opened = self._prepare(self._keys, values)
+        return self._others[source][keys].event(opened)
 
 
 class _Known(dict[Keys, "Lines | Prepared"]):
@@ -142,7 +142,7 @@ class _Known(dict[Keys, "Lines | Prepared"]):
         source = recognise(self._source, keys)
         found: Lines | Prepared
         if source.prepare is not None:
-            found = Prepared(keys, source, self._others[source.then])
+            found = Prepared(keys, source, self._others)
         else:
             found = Lines(keys, self._normaliser.vocabularies(source), self._claimed)
         self[keys] = found

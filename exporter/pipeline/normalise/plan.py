@@ -10,6 +10,8 @@ from exporter.domain.keys import KEYS
 from exporter.pipeline.normalise.checks import (
     ADDRESS_KEYS,
     CHECKS,
+    NIL,
+    NIL_KEYS,
     NOT_SCALAR,
     TEXT_CHECKS,
     other_key,
@@ -22,8 +24,8 @@ from exporter.pipeline.normalise.severity import SEVERITY_OF
 from exporter.pipeline.normalise.source import Derive, Source, Variant, kind_of
 
 #: RFC 9110 section 15: 4xx and 5xx are errors.
-_HTTP_OUTCOMES = {code: "failure" if code >= 400 else "success" for code in range(100, 600)}
-_HTTP_OUTCOME = Derive("http.response.status_code", "event.outcome", _HTTP_OUTCOMES.get)
+HTTP_OUTCOMES = {code: "failure" if code >= 400 else "success" for code in range(100, 600)}
+_HTTP_OUTCOME = Derive("http.response.status_code", "event.outcome", HTTP_OUTCOMES.get)
 _SEVERITY = Derive("severity.text", "severity.number", SEVERITY_OF.get)
 _NO_VARIANT = Variant()
 
@@ -70,15 +72,34 @@ class Added:
     kind: str
 
 
+def _is_nil(value: Any) -> bool:
+    if type(value) is list and len(value) == 1:
+        value = value[0]
+    return type(value) is str and value in NIL
+
+
 class Plan:
-    """See the module. ``claimed``: canonical names that the labels of the stream set already."""
+    """See the module. ``claimed``: canonical names that the labels of the stream set already. ``skipped``: positions of values
+    that say there is none; the next name that tells the same is looked at.
+    """
 
-    __slots__ = ("_added", "claimed", "mapped", "paths", "vocabulary")
+    #: Plans for lines of this shape in which values say that there is none.
+    MAX_OTHERS = 64
 
-    def __init__(self, vocabulary: Vocabulary, paths: tuple[Path, ...], claimed: frozenset[str]) -> None:
+    __slots__ = ("_added", "_others", "_skipped", "claimed", "mapped", "paths", "vocabulary")
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        paths: tuple[Path, ...],
+        claimed: frozenset[str],
+        skipped: frozenset[int] = frozenset(),
+    ) -> None:
         best: dict[str, tuple[int, int]] = {}
         for position, path in enumerate(paths):
             rank, target = vocabulary.aliases.get(".".join(path), (0, ""))
+            if position in skipped and target in NIL_KEYS:
+                continue
             if target and target not in claimed and (target not in best or rank < best[target][0]):
                 best[target] = (rank, position)
         self.vocabulary = vocabulary
@@ -87,9 +108,14 @@ class Plan:
         #: Position of a value → its canonical name.
         self.mapped: dict[int, str] = dict(sorted((p, t) for t, (_, p) in best.items()))
         self._added: dict[frozenset[str], Added] = {}
+        self._skipped = skipped
+        self._others: dict[frozenset[int], Plan] = {}
 
     def build(self, flat: list[Any]) -> dict[str, Any]:
         """Return the event's own members of the values of a line."""
+        nil = {at for at, name in self.mapped.items() if name in NIL_KEYS and _is_nil(flat[at])}
+        if nil:
+            return self._without(self._skipped | nil).build(flat)
         event: dict[str, Any] = {}
         rest: dict[str, Any] = {}
         extra: dict[str, Any] = {}
@@ -104,6 +130,14 @@ class Plan:
         if rest:
             event["unmapped"] = rest
         return event
+
+    def _without(self, skipped: frozenset[int]) -> Plan:
+        if len(self._others) >= self.MAX_OTHERS:
+            self._others.clear()
+        plan = self._others.get(skipped)
+        if plan is None:
+            plan = self._others[skipped] = Plan(self.vocabulary, self.paths, self.claimed, skipped)
+        return plan
 
     def _take(self, name: str, position: int, value: Any, event: dict[str, Any], extra: dict[str, Any]) -> bool:
         """Add a value to the event; returns whether all of it is there now."""

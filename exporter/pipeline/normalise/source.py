@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.domain.kinds import KINDS
-from exporter.pipeline.parse import Keys
+from exporter.pipeline.parse import Keys, Sourced
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Source:
     ``by``, ``choose``: the values of these paths (texts, numbers, else None) → the name of a variant; an unknown name is none.
     ``derive``: in this order; the first that tells a key wins. ``absent``: where the first key is not there, the second is the third.
     ``generic``: whether the names that programs commonly use hold as well.
-    ``prepare``, ``then``: opens what a shipper packed into a text, and the source that the line is of after that.
+    ``prepare``: opens what a shipper packed, and says the source that the line is of after that.
     """
 
     name: str
@@ -53,8 +53,7 @@ class Source:
     derive: tuple[Derive, ...] = ()
     absent: tuple[tuple[str, str, Any], ...] = ()
     generic: bool = False
-    prepare: Callable[[Keys, tuple[Any, ...]], tuple[Keys, tuple[Any, ...]]] | None = None
-    then: str = ""
+    prepare: Callable[[Keys, tuple[Any, ...]], Sourced] | None = None
 
 
 def keys(*signatures: str) -> tuple[frozenset[str], ...]:

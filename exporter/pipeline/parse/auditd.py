@@ -36,7 +36,11 @@ def parse_auditd(line: str) -> Parsed | None:
     pairs: list[tuple[str, Any]] = [("auditd.timestamp", time), ("auditd.serial", serial)]
     pairs += [("type", kind)] if kind else []
     pairs += [("node", node)] if node else []
-    return collect(pairs + _pairs(line[match.end() :], kind or ""))
+    pairs += _pairs(line[match.end() :], kind or "")
+    if kind == "EXECVE":
+        words = [value for key, value in pairs if _ARGUMENT.fullmatch(key)]
+        pairs += [("command_line", " ".join(words))] if words else []
+    return collect(pairs)
 
 
 def _pairs(text: str, kind: str) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ first characters. The three commonest formats are told before any other is looke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -13,6 +14,7 @@ from exporter.pipeline.parse import Keys, OverBound, Parsed, Sourced
 from exporter.pipeline.parse.access import parse_access
 from exporter.pipeline.parse.auditd import parse_auditd
 from exporter.pipeline.parse.cef import parse_cef
+from exporter.pipeline.parse.cisco import parse_cisco_message
 from exporter.pipeline.parse.cri import DOCKER_KEYS, parse_cri
 from exporter.pipeline.parse.json import parse_json
 from exporter.pipeline.parse.keyvalue import parse_netfilter, parse_separated
@@ -30,6 +32,9 @@ from exporter.settings.model import FormatRule, LineFormat
 MAX_ENVELOPES = 2
 #: Streams whose choice is remembered.
 _MAX_STREAMS = 8192
+_holds_equals = re.compile(r'[^=\s]++=[^=\s,;|"]++=[^=\s,;|]').match
+#: How a line begins that should be a record of one of these formats.
+_RECORD_STARTS = ("CEF:", "LEEF:", "<Event>", "<Event ", "<?xml ")
 _AUDIT_STARTS = frozenset(("type=", "node="))
 _SEPARATORS = frozenset(",;|")
 #: Members of a JSON object that may hold a record of another format, in this order.
@@ -104,9 +109,9 @@ class LineParser:
                 original = self._plain_json if wanted == "json" else _nothing
                 known = StreamParser(self._forced[wanted], original, lambda _: wanted != "text")
             elif program is None:
-                known = StreamParser(self._auto, self._plain_json, _shows_json)
+                known = StreamParser(self._auto, self._plain_json, _shows_format)
             else:
-                known = StreamParser(lambda line: self._of_program(program, line), self._plain_json, _shows_json)
+                known = StreamParser(lambda line: self._of_program(program, line), self._plain_json, _shows_format)
             self._by_program[wanted, program] = known
         return known
 
@@ -137,6 +142,8 @@ class LineParser:
         ):
             source = "docker" if DOCKER_KEYS.issuperset(keys) else "json"
             inner = self._inner(text.rstrip(), depth, only_records=source == "json")
+            if source == "docker":
+                keys = tuple("log.iostream" if key == "stream" else key for key in keys)
             if inner is not None:
                 return merge((source, keys, values), keys[at], inner)
         return "json", keys, values
@@ -149,7 +156,12 @@ class LineParser:
         if line[:5] in _AUDIT_STARTS and (parsed := parse_auditd(line)):
             return "auditd", *parsed
         blank = line.find(" ")
-        if (blank < 0 or line[blank - 1] in _SEPARATORS) and (parsed := parse_separated(line)):
+        # `url=/x?a=1,b=2` is one value: the first one holds an equals sign itself.
+        if (
+            (blank < 0 or line[blank - 1] in _SEPARATORS)
+            and _holds_equals(line) is None
+            and (parsed := parse_separated(line))
+        ):
             return "kv", *parsed
         return _from("logfmt", self._logfmt.parse(line))
 
@@ -165,12 +177,12 @@ class LineParser:
             return _from("cef", parse_cef(line))
         if line.startswith("LEEF:"):
             return _from("leef", parse_leef(line))
-        if line.startswith(("<Event>", "<Event ", "<?xml ")):
+        if line.startswith(_RECORD_STARTS):
             return _from("winxml", parse_winxml(line))
         if line.startswith("audit("):
             return _from("auditd", parse_auditd(line))
         if line.startswith("%") and (parsed := parse_cisco(line)):
-            return "syslog", *parsed
+            return _with_cisco_message(("syslog", *parsed))
         return None
 
     def _other(self, line: str, depth: int) -> Sourced | None:
@@ -209,6 +221,8 @@ class LineParser:
         text = values[keys.index("message")]
         program = canonical_program(str(values[keys.index("process.name")])) if "process.name" in keys else None
         found = parse_program(program, text) if program is not None else None
+        if program is None and "cisco.facility" in keys:
+            found = parse_cisco_message(str(values[keys.index("event.code")]), text)
         inner = self._inner(text, depth) if found is None else _from(*found)
         return envelope if inner is None else merge(envelope, "message", inner)
 
@@ -223,7 +237,11 @@ class LineParser:
         if text.startswith("@cee:"):  # CEE's mark of JSON behind a syslog header (rsyslog mmjsonparse)
             text = text[5:].lstrip()
         if text[:1] == "{":
-            return self._json(text, depth - 1)
+            return self._json(text, max(depth - 1, 0))
+        if (
+            text[:1] == "[" and text[-1:] == "]" and (parsed := parse_separated(text[1:-1]))
+        ):  # Check Point's Log Exporter
+            return "kv", *parsed
         if looks_like_logfmt(text):
             return self._pairs(text)
         if only_records:
@@ -248,12 +266,20 @@ def _nothing(_: str) -> Sourced | None:
     return None
 
 
-def _shows_json(line: str) -> bool:
-    return line.lstrip()[:1] == "{"
+def _shows_format(line: str) -> bool:
+    text = line.lstrip()
+    return text[:1] == "{" or text.startswith(_RECORD_STARTS)
 
 
 def _fits(rule: FormatRule, labels: Mapping[str, str]) -> bool:
     return all(fnmatchcase(labels.get(name, ""), pattern) for name, pattern in rule.labels.items())
+
+
+def _with_cisco_message(mark: Sourced) -> Sourced:
+    """Return a line that begins with Cisco's mark, with what its message holds."""
+    fields = dict(zip(mark[1], mark[2], strict=True))
+    found = parse_cisco_message(str(fields["event.code"]), str(fields.get("message", "")))
+    return mark if found is None else merge(mark, "message", ("packets", *found[1]))
 
 
 def _from(source: str, parsed: Parsed | None) -> Sourced | None:

@@ -201,7 +201,7 @@ _USERADD = (
         "success",
     ),
     _row(
-        "to group",
+        "add '",
         r"add '(?P<user__target__name>[^']++)' to (?:shadow )?group '(?P<group__name>[^']++)'",
         "iam.group.change",
         "success",
@@ -223,13 +223,13 @@ _USERMOD = (
     _row("lock user", r"lock user '(?P<user__target__name>[^']++)' password", "iam.user.lock", "success"),
     _row("unlock user", r"unlock user '(?P<user__target__name>[^']++)' password", "iam.user.update", "success"),
     _row(
-        "to group",
+        "add '",
         r"add '(?P<user__target__name>[^']++)' to (?:shadow )?group '(?P<group__name>[^']++)'",
         "iam.group.change",
         "success",
     ),
     _row(
-        "from group",
+        "delete '",
         r"delete '(?P<user__target__name>[^']++)' from (?:shadow )?group '(?P<group__name>[^']++)'",
         "iam.group.change",
         "success",
@@ -237,7 +237,7 @@ _USERMOD = (
 )
 _USERDEL = (
     _row("delete user", r"delete user '(?P<user__target__name>[^']++)'", "iam.user.delete", "success"),
-    _row("removed group", r"removed (?:shadow )?group '(?P<group__name>[^']++)'", "iam.group.change", "success"),
+    _row("removed ", r"removed (?:shadow )?group '(?P<group__name>[^']++)'", "iam.group.change", "success"),
 )
 _GROUPS = (
     _row(

@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.pipeline.parse import Parsed
 from exporter.pipeline.parse.fields import bound, collect
+from exporter.pipeline.parse.filterlog import parse_filterlog
 from exporter.pipeline.parse.messages import MESSAGES, PAM, Message
 
 #: Program → the source its messages are mapped as.
@@ -49,7 +50,7 @@ def canonical_program(name: str) -> str | None:
     """Return the name in the table of what a syslog header calls a program (``sshd-session``, ``CRON``, a path)."""
     name = name.rpartition("/")[2].partition("(")[0].lower()
     name = _NAMES.get(name, name)
-    return name if name in MESSAGES else None
+    return name if name in MESSAGES or name == "filterlog" else None
 
 
 def parse_program(program: str, text: str) -> tuple[str, Parsed] | None:
@@ -57,6 +58,9 @@ def parse_program(program: str, text: str) -> tuple[str, Parsed] | None:
     bound(text)
     if len(text) > _MAX_CHARS:
         return None
+    if program == "filterlog":
+        parsed = parse_filterlog(text)
+        return None if parsed is None else ("packets", parsed)
     if text.startswith("pam_"):
         return _read("pam", PAM, text)
     return _read(_SOURCES.get(program, "auth"), MESSAGES[program], text)

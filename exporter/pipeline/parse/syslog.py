@@ -82,8 +82,8 @@ def _rfc5424(line: str, match: re.Match[str]) -> Parsed | None:
             pairs += [(f"{element[1]}.{name}", _ESCAPE.sub(r"\1", value)) for name, value in params]
             if not params:
                 pairs.append(("syslog.structured_data", element[1]))
-        if at == start:
-            return None
+        if at == start:  # Check Point writes `[action:"Drop"; src:"…"]`, which is no structured data: it is the message
+            return collect([*pairs, ("message", line[at:])])
     if line[at : at + 1] not in {"", " "}:
         return None
     message = line[at + 1 :].removeprefix("\ufeff")

@@ -10,6 +10,7 @@ from exporter.settings.policy import SHIPPED, PolicySettings
 _SECURITY_RULES = {
     "email": "pseudonym",
     "phone": "pseudonym",
+    "phone-field": "pseudonym",
     "ipv4": "ip_prefix",
     "ipv6": "ip_prefix",
     "mac": "pseudonym",
@@ -18,6 +19,7 @@ _SECURITY_RULES = {
 _PERSONAL_RULES = {
     "email": "pseudonym",
     "phone": "pseudonym",
+    "phone-field": "pseudonym",
     "ipv4": "pseudonym",
     "ipv6": "pseudonym",
     "mac": "pseudonym",

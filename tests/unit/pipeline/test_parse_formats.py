@@ -71,7 +71,7 @@ GOLDEN: list[tuple[str, dict[str, Any]]] = [
     ("type=SYSCALL msg=audit(1.5:9): a1=2D6C61 comm=C3", {"": "auditd", "a1": "2D6C61", "comm": "C3"}),
     (
         '{"log":"{\\"level\\":\\"warn\\",\\"msg\\":\\"x\\"}\\n","stream":"stderr","time":"t"}',
-        {"": "json", "level": "warn", "msg": "x", "stream": "stderr", "time": "t"},
+        {"": "json", "level": "warn", "msg": "x", "log.iostream": "stderr", "time": "t"},
     ),
     ('{"msg":"user=bob ok=true","n":1}', {"": "logfmt", "msg": "user=bob ok=true", "user": "bob", "n": 1}),
     ('{"msg":"user=bob is away","n":1}', {"": "json", "msg": "user=bob is away"}),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from exporter.pipeline.normalise.severity import SYSLOG_WORDS
 from exporter.pipeline.normalise.source import Derive, Source, keys
+from exporter.pipeline.normalise.sources.packed import open_otlp
 
 #: What the names say that programs commonly use, and no more.
 APPLICATION = Source("application", "programs that log JSON, logfmt or other key=value lines", generic=True)
@@ -48,10 +49,23 @@ _GELF = Source(
 _OTLP = Source(
     "otlp",
     "a log record of OTLP as JSON, the attributes as an object",
-    {"message": "body.stringValue body.string body Body", "severity.text": "severityText SeverityText", "severity.number": "severityNumber SeverityNumber",
+    {"message": "body.stringValue body.string body Body", "severity.text": "severityText SeverityText severity", "severity.number": "severityNumber SeverityNumber",
      "trace.id": "traceId TraceId", "span.id": "spanId SpanId", "observed_time": "observedTimeUnixNano"},
-    keys("severityText body", "severityNumber body", "timeUnixNano body", "SeverityText Body"),
     generic=True,
 )  # fmt: skip
+_OTLP_PACKED = Source(
+    "otlp_packed",
+    "the same as collectors write it: attributes as a list, the resource's beside them",
+    signatures=keys(
+        "body attributes severity",
+        "body attributes traceid",
+        "body resources",
+        "severityText body",
+        "severityNumber body",
+        "timeUnixNano body",
+        "SeverityText Body",
+    ),
+    prepare=open_otlp,
+)
 
-SOURCES = (_SERILOG, _LOG4J, _BUNYAN, _GELF, _OTLP, APPLICATION)
+SOURCES = (_SERILOG, _LOG4J, _BUNYAN, _GELF, _OTLP, _OTLP_PACKED, APPLICATION)

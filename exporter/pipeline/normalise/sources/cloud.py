@@ -7,6 +7,7 @@ log event schema" and "SigninLogs"; developer.okta.com, "System Log" and its eve
 from __future__ import annotations
 
 from exporter.pipeline.normalise.source import Derive, Source, Variant, keys
+from exporter.pipeline.normalise.sources.packed import open_records
 
 _LOGON = Variant("auth.logon")
 _TICKET = Variant("auth.ticket")
@@ -45,6 +46,12 @@ _CLOUDTRAIL = Source(
     # "errorCode: the AWS service error if the request returns an error": without one the call was done.
     absent=(("error.code", "event.outcome", "success"), ("event.outcome", "event.outcome", "failure")),
 )  # fmt: skip
+_DELIVERY = Source(
+    "cloudtrail_delivery",
+    "AWS CloudTrail as it is delivered, one event in `Records`; of several the line stays whole",
+    signatures=(frozenset(("Records",)),),
+    prepare=open_records,
+)
 _GCP = Source(
     "gcp_audit",
     "Google Cloud audit logs",
@@ -112,4 +119,4 @@ _OKTA = Source(
     },
 )  # fmt: skip
 
-SOURCES = (_CLOUDTRAIL, _GCP, _SIGNIN, _AZURE, _OKTA)
+SOURCES = (_CLOUDTRAIL, _DELIVERY, _GCP, _SIGNIN, _AZURE, _OKTA)

@@ -36,7 +36,7 @@ _FALCO = Source(
     "falco",
     "Falco's alerts",
     {"message": "output", "severity.text": "priority", "rule.name": "rule", "rule.tags": "tags", "event.category": "source", "host.name": "hostname",
-     "event.action": "output_fields.evt.type", "user.name": "output_fields.user.name", "user.id": "output_fields.user.uid",
+     "event.action": "output_fields.evt.type", "user.name": "output_fields.user.name output_fields.ka.user.name", "user.id": "output_fields.user.uid",
      "process.name": "output_fields.proc.name", "process.pid": "output_fields.proc.pid", "process.executable": "output_fields.proc.exepath",
      "process.command_line": "output_fields.proc.cmdline", "process.working_directory": "output_fields.proc.cwd",
      "process.parent.name": "output_fields.proc.pname", "process.parent.pid": "output_fields.proc.ppid",

@@ -9,20 +9,20 @@ import re
 from html import unescape
 from typing import Any
 
-from exporter.pipeline.parse import Keys
+from exporter.pipeline.parse import Keys, Sourced
 
 _KEY = "event_data"
 _MEMBER = re.compile(r"\s*+<Data Name=(?:'([^'<>]*+)'|\"([^\"<>]*+)\")(?:/>|>([^<]*+)</Data>)\s*+")
 
 
-def open_event_data(keys: Keys, values: tuple[Any, ...]) -> tuple[Keys, tuple[Any, ...]]:
+def open_event_data(keys: Keys, values: tuple[Any, ...]) -> Sourced:
     """Return the line with its event data as an object; as it is where the text is another or a name comes twice."""
     if _KEY not in keys:
-        return keys, values
+        return "winxml", keys, values
     position = keys.index(_KEY)
     text = values[position]
     members = _members(text) if type(text) is str else None
-    return (keys, (*values[:position], members, *values[position + 1 :])) if members else (keys, values)
+    return ("winxml", keys, (*values[:position], members, *values[position + 1 :]) if members else values)
 
 
 def _members(text: str) -> dict[str, str] | None:

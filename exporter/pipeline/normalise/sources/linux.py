@@ -56,7 +56,7 @@ _AUDITD = Source(
     "auditd",
     "the Linux audit daemon",
     {"event.action": "type", "process.executable": "exe", "process.name": "comm", "process.pid": "pid", "process.parent.pid": "ppid",
-     "process.command_line": "cmd proctitle", "process.working_directory": "cwd", "file.path": "name path", "source.ip": "addr saddr laddr",
+     "process.command_line": "cmd proctitle command_line", "process.working_directory": "cwd", "file.path": "name path", "source.ip": "addr saddr laddr",
      "source.address": "hostname", "host.name": "node", "session.id": "ses", "event.outcome": "res success result", "rule.name": "key",
      "service.target.name": "unit", "user.name": "AUID UID acct", "user.id": "auid uid", "user.effective.id": "euid", "user.effective.name": "EUID",
      "process.exit_code": "exit", "auditd.serial": "auditd.serial serial", "group.id": "gid", "auth.method": "grantors"},
@@ -103,5 +103,6 @@ SOURCES = (
     _own("pam", "messages of PAM"),
     _own("sudo", "messages of sudo and su"),
     _own("auth", "messages of programs that manage accounts, sessions and jobs"),
+    _own("packets", "packets, connections and logons that pfSense, OPNsense and Cisco ASA report"),
     _own("access", "access logs of web servers (common, combined and nginx' formats)"),
 )

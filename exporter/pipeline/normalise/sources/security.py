@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.pipeline.normalise.checks import OUTCOME_OF
+from exporter.pipeline.normalise.checks import NIL, OUTCOME_OF
 from exporter.pipeline.normalise.severity import CEF_SEVERITY
 from exporter.pipeline.normalise.source import Derive, Source, Variant
 
+_NOBODY = NIL | {None}
 _LOGON_WORDS = ("login", "logon", "log on", "log in", "sign-in", "authentication")
 
 
@@ -21,7 +22,7 @@ def _choose(*values: Any) -> str:
     if any(word in words for word in ("logout", "logoff", "log off", "log out")):
         return "logoff"
     if any(word in words for word in _LOGON_WORDS):
-        return "logon"
+        return "logon_as" if len(values) > 7 and values[7] in _NOBODY else "logon"
     method, destination, signature = values[4:7]
     if method is not None:
         return "http"
@@ -34,6 +35,8 @@ def _choose(*values: Any) -> str:
 
 
 _VARIANTS = {
+    # CEF's source user is empty where the event has only the account that was tried.
+    "logon_as": Variant("auth.logon", fields={"user.name": "duser destinationUserName", "user.target.name": ""}),
     "logon": Variant("auth.logon"),
     "logoff": Variant("auth.logoff"),
     "http": Variant("http.request"),
@@ -47,7 +50,7 @@ _CEF = Source(
     "ArcSight Common Event Format",
     {"observer.vendor": "deviceVendor DeviceVendor vendor", "observer.product": "deviceProduct DeviceProduct product",
      "observer.version": "deviceVersion DeviceVersion", "event.code": "deviceEventClassId deviceEventClassID signatureId signature_id",
-     "message": "msg message name", "rule.name": "name", "event.severity": "deviceSeverity severity", "event.category": "cat deviceEventCategory",
+     "message": "msg message", "rule.name": "name", "event.severity": "deviceSeverity severity", "event.category": "cat deviceEventCategory",
      "event.action": "act deviceAction", "event.outcome": "outcome eventOutcome", "event.reason": "reason", "event.source_id": "externalId",
      "source.ip": "src sourceAddress", "source.port": "spt sourcePort", "source.mac": "smac sourceMacAddress", "source.address": "shost sourceHostName",
      "source.bytes": "in bytesIn", "destination.bytes": "out bytesOut", "destination.ip": "dst destinationAddress", "destination.port": "dpt destinationPort",
@@ -59,10 +62,11 @@ _CEF = Source(
      "http.request.method": "requestMethod", "url.full": "request requestUrl", "user_agent.original": "requestClientApplication",
      "http.request.header.referer": "requestContext", "network.interface.in": "deviceInboundInterface", "network.interface.out": "deviceOutboundInterface",
      "network.direction": "deviceDirection"},
-    by=("name", "deviceEventClassId", "cat", "act", "requestMethod", "dst", "fileHash"),
+    by=("name", "deviceEventClassId", "cat", "act", "requestMethod", "dst", "fileHash", "suser"),
     choose=_choose,
     variants=_VARIANTS,
-    derive=(Derive("event.severity", "severity.number", CEF_SEVERITY.get), _ACTION),
+    # The name says in words what happened; it is the message of a record without one.
+    derive=(Derive("event.severity", "severity.number", CEF_SEVERITY.get), _ACTION, Derive("rule.name", "message", str)),
 )  # fmt: skip
 _LEEF = Source(
     "leef",

@@ -166,7 +166,6 @@ _ALLOY = Source(
     "Windows events as Grafana Alloy and promtail ship them; read as winxml",
     signatures=keys("event_id channel computer event_data", "event_id source computer event_data"),
     prepare=open_event_data,
-    then="winxml",
 )
 
 SOURCES = (_ALLOY, _WINDOWS)
