@@ -87,16 +87,19 @@ class Receiver:
         fault = self.faults.next()
         if fault is not None:
             return self._go_wrong(fault, events)
-        if self.bad & {orjson.loads(event)["event.id"] for event in events}:
+        if self._refuses(events):
             return Response(self.bad_status)
         self.events += events
         return self.answer
 
     def _go_wrong(self, fault: Fault, events: list[bytes]) -> Response:
-        if fault.store:
+        if fault.store and not self._refuses(events):
             self.events += events
         headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
         return fault.unanswered() or Response(fault.status, headers=headers)
+
+    def _refuses(self, events: list[bytes]) -> bool:
+        return bool(self.bad) and bool(self.bad & {orjson.loads(event)["event.id"] for event in events})
 
     def _token(self, request: Request) -> Response:
         form = parse_qs(request.body.decode())
