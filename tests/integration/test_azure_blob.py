@@ -267,7 +267,7 @@ async def test_tokens_of_entra_over_tls(tmp_path):
     _, ca_file = self_signed(tmp_path)
     server = support.Azurite("--oauth", "basic", "--cert", str(tmp_path / "ca.pem"), "--key", str(tmp_path / "key.pem"))
     try:
-        url = await server.url()
+        url = server.url()
         container = await support.make_container(url, connection_verify=str(ca_file))
         calls = []
 

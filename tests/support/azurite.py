@@ -6,12 +6,12 @@ read off the requests instead.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,14 +64,14 @@ class Azurite:
                 [found, "--blobPort", "0", *flags, *options], stdout=log, stderr=log, cwd=self._directory.name
             )
 
-    async def url(self) -> str:
+    def url(self) -> str:
         """Wait until it answers; return the account's address."""
         for _ in range(300):
             if found := _RUNNING.search(self._log.read_text("utf-8", "replace")):
                 return f"{found[1]}://127.0.0.1:{found[2]}/{ACCOUNT}"
             if self._process.poll() is not None:
                 break
-            await asyncio.sleep(0.1)
+            time.sleep(0.1)
         raise AssertionError("Azurite does not start")
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ def azurite() -> Iterator[str]:
     """Address of the emulator's account, one per test run."""
     server = Azurite()
     try:
-        yield asyncio.run(server.url())
+        yield server.url()
     finally:
         server.stop()
 
