@@ -22,9 +22,10 @@ demo: $(STAMP)  ## the whole way on this machine: Loki stand-in -> bus -> Splunk
 test: $(STAMP) services  ## all tests; starts Apache Kafka on loopback first
 	$(BIN)/python -m tests.support.run_tests
 
-services: $(STAMP)  ## fetch what the tests start (Apache Kafka's jars, by Maven; helm, built by Go)
+services: $(STAMP)  ## fetch what the tests start (Apache Kafka's jars, by Maven; helm, built by Go; Azurite, by npm)
 	$(BIN)/python -m tests.support.helm fetch
 	$(BIN)/python -m tests.support.kafka fetch
+	if command -v npm >/dev/null; then $(BIN)/python -m tests.support.azurite; fi
 
 check: $(STAMP)  ## style, types, import rules
 	$(BIN)/ruff format --check .

@@ -15,10 +15,12 @@ from connectors.base import ConnectorFactory, TargetSettings
 from exporter.errors import ConfigurationError, Finding
 
 _BUILT_IN: Mapping[str, str] = {
+    "azure_blob": "connectors.azure_blob:FACTORY",
     "file": "connectors.file:FACTORY",
     "s3": "connectors.s3:FACTORY",
     "sentinel": "connectors.sentinel:FACTORY",
     "splunk_hec": "connectors.splunk_hec:FACTORY",
+    "webhook": "connectors.webhook:FACTORY",
 }
 
 

@@ -9,15 +9,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from connectors.base import Batch, Capabilities, ConnectorContext, DeliveryResult, Rejection, TargetError
 from connectors.file.lane import LaneFiles, Rotation, known_lanes, target_error
+from connectors.file.retention import Retention, sweep
 from connectors.file.settings import FileSettings
+
+log = structlog.get_logger()
 
 #: Three syncs a batch are cheap beside this much data, and a batch is small beside the memory bound.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_BATCH_RECORDS = 50_000
 #: How often idle lanes are looked at for files that are old enough to be finished.
 AGE_CHECK_SECONDS = 10.0
+#: How often old files are looked for; lists every folder of the target.
+SWEEP_SECONDS = 60.0
 
 
 class FileConnector:
@@ -30,8 +37,10 @@ class FileConnector:
     def __init__(
         self, settings: FileSettings, context: ConnectorContext, *, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        self._directory, self._state_dir = settings.directory, Path(context.state_dir)
+        self._directory, self._state_dir, self._target = settings.directory, Path(context.state_dir), context.target
         self._rotation = Rotation(settings.rotate_bytes, settings.rotate_seconds)
+        self._retention = Retention(settings.retain_days, settings.retain_bytes)
+        self._swept_ns = 0
         self._lanes: dict[tuple[str, int], LaneFiles] = {}
         self._now_ns = now_ns
         self._ageing: asyncio.Task[None] | None = None
@@ -83,11 +92,27 @@ class FileConnector:
         while True:
             await asyncio.sleep(AGE_CHECK_SECONDS)
             await asyncio.to_thread(self._finish, self._rotation)
+            await asyncio.to_thread(self._sweep)
 
     def _finish(self, rotation: Rotation | None) -> None:
         for lane in list(self._lanes.values()):
             with contextlib.suppress(TargetError):  # an unfinished file is complete all the same; it is finished later
                 lane.finish(rotation, self._now_ns())
+
+    def _sweep(self) -> None:
+        """Delete what need not be kept; what cannot be deleted now is looked at again later."""
+        now_ns = self._now_ns()
+        if self._retention.keeps_all or now_ns - self._swept_ns < SWEEP_SECONDS * 1e9:
+            return
+        self._swept_ns = now_ns
+        tenants = [tenant for tenant, _ in list(self._lanes)]
+        try:
+            count, freed = sweep(self._directory, tenants, self._retention, now_ns)
+        except OSError as error:
+            log.warning("files_not_deleted", target=self._target, reason=str(target_error(error, self._directory)))
+        else:
+            if count:
+                log.info("old_files_deleted", target=self._target, files=count, bytes=freed)
 
     def _prove(self) -> None:
         probe = self._directory / f".probe-{os.getpid()}"

@@ -27,6 +27,8 @@ from connectors.base import REDRIVE_PARTITION, Record, TargetMisconfigured, Targ
 
 PART = ".ndjson.part"
 FINAL = ".ndjson"
+#: How finished files may end, whatever format the target has now.
+FINISHED = (FINAL, ".ndjson.gz", ".ndjson.zst", ".parquet")
 REDRIVE = "redrive"
 #: How far back handed-in-again events are looked up: what an engine holds by default, so what a crash can repeat.
 LOOK_BACK_BYTES = 134_217_728

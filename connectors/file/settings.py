@@ -24,3 +24,13 @@ class FileSettings(TargetSettings):
     rotate_seconds: float = Field(
         default=3600.0, ge=1, description="A file this long after its first event is finished, also without new events."
     )
+    retain_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Finished files go this many days after their last event; without it they stay. Each lane keeps its newest file.",
+    )
+    retain_bytes: int | None = Field(
+        default=None,
+        ge=1_000_000,
+        description="Above this many bytes of finished files in all, the oldest go. Each lane keeps its newest file.",
+    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import Enum, auto
 
 import orjson
+
+from connectors.http import parse_retry_after
 
 
 class Meaning(Enum):
@@ -29,8 +30,6 @@ class Meaning(Enum):
     MISCONFIGURED = auto()
 
 
-#: Longest ``Retry-After`` that is believed: quotas of a DCR are those of a minute.
-MAX_RETRY_AFTER_SECONDS = 300.0
 ROLE_HINT = (
     "give the identity the role Monitoring Metrics Publisher on the DCR; a new assignment takes up to 30 minutes to act, "
     "and events wait meanwhile"
@@ -128,22 +127,3 @@ def _code_of(body: bytes) -> tuple[str, bool]:
     error = found.get("error") if isinstance(found, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return (code, False) if isinstance(code, str) and _WORD.fullmatch(code) else ("", not isinstance(found, dict))
-
-
-def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Return seconds of a ``Retry-After`` header, a number or an HTTP date (RFC 9110 §10.2.3), at most
-    :data:`MAX_RETRY_AFTER_SECONDS`; None when absent or unreadable.
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(MAX_RETRY_AFTER_SECONDS, float(value[:9]))
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    seconds = (at - (now or datetime.now(UTC))).total_seconds()
-    return min(MAX_RETRY_AFTER_SECONDS, max(0.0, seconds))

@@ -15,8 +15,8 @@ from connectors.base import (
 )
 from connectors.http import HttpSender, OutcomeUnknown
 from connectors.sentinel.answers import Answer, Meaning, read_answer
-from connectors.sentinel.identity import TokenSource
 from connectors.sentinel.settings import SentinelSettings
+from connectors.tokens import TokenSource
 
 API_VERSION = "2023-01-01"
 #: An empty array, gzipped as records are, is taken with 204 and stores nothing; it proves address, token, role and rule.

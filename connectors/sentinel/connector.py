@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from connectors.azure.identity import fetch_token
 from connectors.base import (
     Batch,
     Capabilities,
@@ -28,13 +30,19 @@ from connectors.http import OutcomeUnknown
 from connectors.sentinel.answers import Answer, Meaning
 from connectors.sentinel.client import Reply, SentinelClient, error_of
 from connectors.sentinel.columns import parse_columns
-from connectors.sentinel.identity import Token, TokenSource, fetch_token
 from connectors.sentinel.limiter import Limiter
 from connectors.sentinel.rows import Mapper, Range, Rows
 from connectors.sentinel.settings import SentinelSettings
 from connectors.sentinel.unsure import UnsureRequests
+from connectors.tokens import Token, TokenSource
 from exporter.domain.clock import Clock, SystemClock
 
+#: Audience of the token by cloud (Azure Monitor, Logs Ingestion API, authentication).
+SCOPES: Mapping[str, str] = {
+    "public": "https://monitor.azure.com/.default",
+    "us_government": "https://monitor.azure.us/.default",
+    "china": "https://monitor.azure.cn/.default",
+}
 #: The gateway refuses a Content-Length above 1,048,576; the rest is room for a proxy that counts headers.
 MAX_WIRE_BYTES = 1_048_576 - 4_096
 #: Azure takes 50 MiB after decompression; a fifth of it keeps memory and halving cheap.
@@ -118,7 +126,8 @@ class SentinelConnector:
         fetch: Callable[[], Token] | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
-        tokens = TokenSource(fetch or (lambda: fetch_token(settings)), self._clock)
+        ask = fetch or partial(fetch_token, settings, SCOPES[settings.cloud])
+        tokens = TokenSource(partial(asyncio.to_thread, ask), self._clock)
         self._client = SentinelClient(settings, tokens, context.user_agent)
         self._mapper = Mapper(parse_columns(settings.columns))
         self._add = self._mapper.add_mapped if settings.schema == "asim" else self._mapper.encode

@@ -7,11 +7,13 @@ passed on, because a proxy may quote the request in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
 import orjson
+
+from connectors.http import parse_retry_after
 
 
 class Meaning(Enum):
@@ -74,8 +76,8 @@ HINTS = {
     1: "enable the HEC token in Splunk",
     4: "check the token in token_file; it is read again when the file changes",
     7: "add the index to the token's allowed indexes, or change index of this target",
-    10: "the token has indexer acknowledgement (useACK) on; acknowledgement channels come with the next release: "
-    "use a token without useACK until then",
+    10: "the token has indexer acknowledgement (useACK) on: set ack: auto, or use a token without it",
+    14: "switch indexer acknowledgement (useACK) on for the token in Splunk, or set ack: auto",
     16: "the token is sent in the header; a proxy seems to move it into the address",
 }
 #: HTTP status without a readable code.
@@ -103,6 +105,8 @@ class Answer:
     event: int | None = None
     hint: str = ""
     retry_after_seconds: float | None = None
+    #: Names the request within its channel, where the token wants acknowledgement.
+    ack_id: int | None = None
 
     @property
     def text(self) -> str:
@@ -123,13 +127,15 @@ class Answer:
 
 def read_answer(status: int, body: bytes, retry_after: str | None = None, *, now: datetime | None = None) -> Answer:
     """Return what an answer to a POST of events means. Never raises."""
-    code, number = _code_of(body)
+    found = _object_of(body)
+    code, number = _whole(found.get("code")), _whole(found.get("invalid-event-number"))
     wait = parse_retry_after(retry_after, now=now)
     if code is not None and (meaning := _MEANING.get(code)) is not None and _fits(meaning, status):
         event = number
         if meaning is Meaning.BAD_INDEX and number is not None:
             event = number - 1
-        return Answer(meaning, status, code, event, HINTS.get(code, ""), wait)
+        ack_id = _whole(found.get("ackId")) if meaning is Meaning.STORED else None
+        return Answer(meaning, status, code, event, HINTS.get(code, ""), wait, ack_id)
     if status in _STATUS:
         meaning, hint = _STATUS[status]
     elif status >= 500:
@@ -148,33 +154,23 @@ def _fits(meaning: Meaning, status: int) -> bool:
     return status >= 400
 
 
-def _code_of(body: bytes) -> tuple[int | None, int | None]:
+def read_acks(status: int, body: bytes) -> dict[int, bool] | None:
+    """Return what an answer to a poll says of each request; None when it says nothing, whatever its status: a proxy's page,
+    a refusal or half an answer acknowledges no event.
+    """
+    acks = _object_of(body).get("acks") if status == 200 else None
+    if not isinstance(acks, dict):
+        return None
+    return {int(key): value is True for key, value in acks.items() if key.isascii() and key.isdigit()}
+
+
+def _object_of(body: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None, None
-    if not isinstance(found, dict):
-        return None, None
-    code, number = found.get("code"), found.get("invalid-event-number")
-    return (
-        code if isinstance(code, int) and not isinstance(code, bool) else None,
-        number if isinstance(number, int) and not isinstance(number, bool) else None,
-    )
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Return seconds of a ``Retry-After`` header, a number or an HTTP date (RFC 9110 §10.2.3); None when absent or
-    unreadable.
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -2,7 +2,8 @@
 
 It keeps to what others forgive: it answers 200 to an unknown key and silently drops the rest, skips an object without
 event when it has fields, counts code 7 from one and all other codes from zero, keeps the events before a refused one, and
-answers 413, 415 in HTML. Faults are scripted through :class:`Fault` or, over HTTP, ``POST /sandbox/faults``.
+answers 413, 415 in HTML. With ``use_ack`` it acknowledges by channels (:mod:`exporter.sandbox.hec_acks`); its raw endpoint
+takes a line for an event. Faults are scripted through :class:`Fault` or, over HTTP, ``POST /sandbox/faults``.
 
 As a process: ``python -m exporter.sandbox.hec --port N --token-file F [--store FILE]``; counts under ``/sandbox/stats``.
 ``--fast`` checks only the framing of our own envelopes (one object a line), so that it costs less than what it measures.
@@ -18,19 +19,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from isal import isal_zlib
 
 from exporter.domain.events import HEAD_ID
-from exporter.sandbox.hec_rules import TEXT, Refused, Rules, id_of, objects
+from exporter.sandbox.hec_acks import GUID, Acks
+from exporter.sandbox.hec_rules import METADATA, TEXT, Refused, Rules, as_envelopes, id_of, objects
 from exporter.sandbox.http import Request, Response, Server
 from exporter.sandbox.scripted import Faults, ScriptedFault, Store, json_answer, serve_until_signalled
 
 _EVENT_PATHS = frozenset(
     {"/services/collector", "/services/collector/event", "/services/collector/1.0", "/services/collector/event/1.0"}
 )
+_RAW_PATHS = frozenset({"/services/collector/raw", "/services/collector/raw/1.0"})
+_ACK_PATHS = frozenset({"/services/collector/ack", "/services/collector/ack/1.0"})
 _HEALTH_PATHS = frozenset({"/services/collector/health", "/services/collector/health/1.0"})
 _HTML = b"<!doctype html><html><head><title>%d %b</title></head><body><h1>%b</h1></body></html>"
 
@@ -38,18 +42,21 @@ _HTML = b"<!doctype html><html><head><title>%d %b</title></head><body><h1>%b</h1
 @dataclass(slots=True, kw_only=True)
 class Fault(ScriptedFault):
     """``code``: this HEC code; with ``event`` the events before that zero-based number are stored first (the number in the
-    answer is one higher for code 7). ``status``: this HTTP status with an HTML body.
+    answer is one higher for code 7). ``status``: this HTTP status with an HTML body. ``on``: what it happens to; a poll for
+    acknowledgements that goes wrong with ``store`` has told them all the same.
     """
 
     code: int | None = None
     event: int | None = None
     status: int | None = None
+    on: Literal["events", "ack"] = "events"
 
 
 @dataclass(slots=True)
 class Stats:
     requests: int = 0
     probes: int = 0
+    polls: int = 0
     accepted: int = 0
     accepted_bytes: int = 0
     wire_bytes: int = 0
@@ -78,6 +85,12 @@ class StandInHec:
         self.accepted: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.faults: Faults[Fault] = Faults()
+        self.ack_faults: Faults[Fault] = Faults()
+        self.acks = Acks()
+        #: Cookie of each answer, as a balancer sets it.
+        self.cookie = ""
+        #: Code of the health address.
+        self.health = 17
         #: Added to the number of the refused event in answers; None leaves it out. Real servers and proxies do both.
         self.number_offset: int | None = 0
         self._keep_events, self._keep_ids = keep_events, keep_ids
@@ -101,19 +114,29 @@ class StandInHec:
         if request.path.startswith("/sandbox/"):
             return self._control(request)
         if request.path in _HEALTH_PATHS:  # ignores the token, as the real one does
-            return self._answer(17) if request.method == "GET" else _json(405, 404, "The requested URL was not found.")
+            return (
+                self._answer(self.health)
+                if request.method == "GET"
+                else _json(405, 404, "The requested URL was not found.")
+            )
         if request.method == "OPTIONS":
             return Response(200)
-        if request.path not in _EVENT_PATHS:
+        if request.path not in _EVENT_PATHS | _RAW_PATHS | _ACK_PATHS:
             return _json(404, 404, "The requested URL was not found on this server.")
         if request.method != "POST":
             return _json(405, 404, "The requested URL was not found on this server.")
-        return self._events(request)
+        answer = self._poll(request) if request.path in _ACK_PATHS else self._events(request)
+        if self.cookie:
+            answer.headers["Set-Cookie"] = f"{self.cookie}; Path=/; HttpOnly"
+        return answer
 
     def _events(self, request: Request) -> Response:
         self.stats.requests += 1
         self.stats.wire_bytes += len(request.body)
-        code = self._refuse_token(request)
+        raw = request.path in _RAW_PATHS
+        code = self._refuse_token(request) or self._refuse_channel(request, needed=self.use_ack or raw)
+        if not code and self.use_ack and request.body and self.acks.code(_channel_of(request)) == 27:
+            code = 27
         if code:
             return self._answer(code)
         try:
@@ -125,10 +148,57 @@ class StandInHec:
         if not body.strip():
             self.stats.probes += 1
             return self._answer(5)
+        if raw:
+            body = as_envelopes(body, {name: values[0] for name, values in request.query.items() if name in METADATA})
         fault = self.faults.next()
-        if fault is not None:
-            return self._go_wrong(fault, body)
-        return self._store_all(body)
+        before = len(self.accepted)
+        answer = self._go_wrong(fault, body) if fault is not None else self._store_all(body)
+        if self.use_ack and answer.status == 200 and not (answer.close or answer.hang):
+            return self._promise(answer, _channel_of(request), before)
+        return answer
+
+    def _promise(self, answer: Response, channel: str, before: int) -> Response:
+        """Give the request its id in the channel, unless the channel is full."""
+        if not answer.headers.get("Content-Type", "").startswith("application/json"):
+            return answer
+        found = orjson.loads(answer.body)
+        if found["code"] not in {0, 24, 25}:
+            return answer
+        if (near := self.acks.code(channel)) and found["code"] == 0:
+            found = orjson.loads(self._answer(near).body)
+        found["ackId"] = self.acks.promise(channel, len(self.accepted) - before)
+        answer.body = orjson.dumps(found)
+        return answer
+
+    def _poll(self, request: Request) -> Response:
+        self.stats.polls += 1
+        code = self._refuse_token(request)
+        if not code and not self.use_ack:
+            code = 14
+        code = code or self._refuse_channel(request, needed=True)
+        if code:
+            return self._answer(code)
+        fault = self.ack_faults.next()
+        answer = None if fault is not None and not fault.store else self.acks.answer(_channel_of(request), request.body)
+        if fault is None:
+            return self._answer(6) if answer is None else json_answer({"acks": answer})
+        if (wrong := fault.unanswered()) is not None:
+            return wrong
+        if fault.code is None:
+            return self._html(fault.status or 500, fault.retry_after)
+        return self._answer(fault.code, None, fault.retry_after)
+
+    def restart(self, *, lose: bool = False) -> list[str]:
+        """Forget all acknowledgements, as an indexer does that is started again. ``lose``: with them the events that were
+        not acknowledged yet, whose ids are returned.
+        """
+        count = self.acks.restart()
+        lost = self.accepted[len(self.accepted) - count :] if lose and count else []
+        if lost:
+            del self.accepted[-count:]
+            if self._keep_events:
+                del self.events[-count:]
+        return lost
 
     def _refuse_token(self, request: Request) -> int:
         if "token" in request.query:
@@ -143,8 +213,14 @@ class StandInHec:
             return 1
         if token != self.token:
             return 4
-        channel = request.headers.get("x-splunk-request-channel") or request.first("channel")
-        return 10 if self.use_ack and not channel else 0
+        return 0
+
+    @staticmethod
+    def _refuse_channel(request: Request, *, needed: bool) -> int:
+        channel = _channel_of(request)
+        if not channel:
+            return 10 if needed else 0
+        return 0 if GUID.fullmatch(channel) else 11
 
     def _answer(self, code: int, number: int | None = None, retry_after: str | None = None) -> Response:
         status, text = TEXT[code]
@@ -232,8 +308,16 @@ class StandInHec:
         ids, rules = self.accepted, self.rules
         return {"ids": len(ids), "distinct": len(set(ids)), "skipped": rules.skipped, "dropped": rules.dropped}
 
+    def _sort_faults(self) -> None:
+        """Put faults of polls, which came over HTTP, where polls look for them."""
+        self.ack_faults.extend(fault for fault in self.faults if fault.on == "ack")
+        kept = [fault for fault in self.faults if fault.on == "events"]
+        self.faults.clear()
+        self.faults.extend(kept)
+
     def _control(self, request: Request) -> Response:
         if (answer := self.faults.control(request, Fault)) is not None:
+            self._sort_faults()
             return answer
         what = request.path.removeprefix("/sandbox/")
         if what == "stats":
@@ -241,6 +325,10 @@ class StandInHec:
         if what == "ids":
             return json_answer(self.accepted)
         return Response(404)
+
+
+def _channel_of(request: Request) -> str:
+    return request.headers.get("x-splunk-request-channel") or request.first("channel") or ""
 
 
 class _Coding(Exception):
@@ -276,6 +364,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         max_content_length=arguments.max_content_length,
         fast=arguments.fast,
         keep_ids=not arguments.fast,
+        use_ack=arguments.ack,
         store=arguments.store,
     )
     await hec.start(arguments.port)
@@ -291,6 +380,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="append accepted envelopes to this file")
     parser.add_argument("--index", action="append", help="allowed index (repeatable); default: all")
     parser.add_argument("--max-content-length", type=int, default=1_000_000)
+    parser.add_argument("--ack", action="store_true", help="the token has indexer acknowledgement (useACK)")
     parser.add_argument("--fast", action="store_true", help="check framing only; keeps no ids")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(parser.parse_args()))

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+#: What the raw endpoint takes in its address.
+METADATA = frozenset({"host", "source", "sourcetype", "index"})
 KEYS = frozenset({"event", "time", "host", "source", "sourcetype", "index", "fields"})
 #: HTTP status and text by HEC code.
 TEXT = {
@@ -123,6 +125,20 @@ def _objects_slowly(body: bytes) -> Iterable[tuple[Any, bool]]:
             yield None, True
             return
         yield value, False
+
+
+def as_envelopes(body: bytes, metadata: dict[str, str]) -> bytes:
+    """Return what the raw endpoint makes of a body under a source type that breaks at line ends: an event a line."""
+    lines = [line for line in body.replace(b"\r", b"\n").split(b"\n") if line.strip()]
+    return b"\n".join(orjson.dumps({"event": _raw_event(line), **metadata}) for line in lines)
+
+
+def _raw_event(line: bytes) -> Any:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return line.decode("utf-8", "replace")
+    return found if isinstance(found, dict) else line.decode()
 
 
 def id_of(event: Any) -> str:

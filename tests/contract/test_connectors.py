@@ -15,8 +15,11 @@ from exporter.domain.secrets import Secret
 from exporter.sandbox.hec import Fault, StandInHec
 from exporter.sandbox.logs_ingestion import Fault as LogsFault
 from exporter.sandbox.logs_ingestion import StandInLogs
+from tests.support import azurite as azurite_support
 from tests.support import moto as moto_support
 from tests.support.sentinel import connector_of
+from tests.support.webhook import Fault as ReceiverFault
+from tests.support.webhook import Receiver
 
 BAD = 0xBAD
 
@@ -58,7 +61,11 @@ class HecHarness:
     def connector(self) -> Connector:
         factory = factories()["splunk_hec"]
         settings = factory.settings(
-            kind="splunk_hec", url=self._hec.url, token_file=Secret(path=self._token), index="main"
+            kind="splunk_hec",
+            url=self._hec.url,
+            token_file=Secret(path=self._token),
+            index="main",
+            ack_refused_head="accept",
         )
         return factory.build(settings, ConnectorContext("soc", ""))
 
@@ -101,6 +108,31 @@ class S3Harness:
         return make_event(BAD)[:-1] + b"\n}"
 
 
+class AzureBlobHarness:
+    def __init__(self, tmp_path: Path, proxy: moto_support.Proxy, container: str) -> None:
+        self._tmp_path, self._proxy, self._container = tmp_path, proxy, container
+
+    def connector(self) -> Connector:
+        factory = factories()["azure_blob"]
+        url = f"{self._proxy.url}/{azurite_support.ACCOUNT}"
+        settings = azurite_support.make_settings(url, self._container, self._tmp_path)
+        return factory.build(settings, ConnectorContext("archive", ""))
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        url = f"{self._proxy.upstream}/{azurite_support.ACCOUNT}"
+        found = await azurite_support.blobs(url, self._container)
+        return [line for name, lines in found.items() if name.startswith(f"{tenant}/") for line in lines]
+
+    async def break_target(self) -> None:
+        self._proxy.after = moto_support.hang_up
+
+    async def mend_target(self) -> None:
+        self._proxy.after = None
+
+    def refused_event(self) -> bytes:
+        return make_event(BAD)[:-1] + b"\n}"
+
+
 class SentinelHarness:
     def __init__(self, logs: StandInLogs) -> None:
         self._logs = logs
@@ -127,7 +159,30 @@ class SentinelHarness:
         return make_event(BAD)
 
 
-@pytest.fixture(params=["file", "splunk_hec", "s3", "sentinel"])
+class WebhookHarness:
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def connector(self) -> Connector:
+        factory = factories()["webhook"]
+        settings = factory.settings(kind="webhook", url=self._receiver.url)
+        return factory.build(settings, ConnectorContext("hook", ""))
+
+    async def stored(self, tenant: str) -> list[bytes]:
+        return self._receiver.events
+
+    async def break_target(self) -> None:
+        self._receiver.faults.append(ReceiverFault(503, times=1_000_000))
+
+    async def mend_target(self) -> None:
+        self._receiver.faults.clear()
+
+    def refused_event(self) -> bytes:
+        self._receiver.bad.add(f"{BAD:032x}")
+        return make_event(BAD)
+
+
+@pytest.fixture(params=["file", "splunk_hec", "splunk_hec_acks", "s3", "azure_blob", "sentinel", "webhook"])
 async def harness(request, tmp_path):
     if request.param == "file":
         yield FileHarness(tmp_path)
@@ -137,6 +192,12 @@ async def harness(request, tmp_path):
         async with moto_support.Proxy(url) as proxy:
             yield S3Harness(tmp_path, proxy, await moto_support.make_bucket(url))
         return
+    if request.param == "azure_blob":
+        url = request.getfixturevalue("azurite")
+        container = await azurite_support.make_container(url)
+        async with moto_support.Proxy(url.rpartition("/")[0]) as proxy:
+            yield AzureBlobHarness(tmp_path, proxy, container)
+        return
     if request.param == "sentinel":
         logs = StandInLogs(keep_rows=True)
         await logs.start()
@@ -145,7 +206,16 @@ async def harness(request, tmp_path):
         finally:
             await logs.stop()
         return
-    hec = StandInHec("t0ken", indexes=["main"], keep_events=True)
+    if request.param == "webhook":
+        receiver = Receiver()
+        await receiver.start()
+        try:
+            yield WebhookHarness(receiver)
+        finally:
+            await receiver.stop()
+        return
+    use_ack = request.param == "splunk_hec_acks"
+    hec = StandInHec("t0ken", indexes=["main"], keep_events=True, use_ack=use_ack)
     await hec.start()
     try:
         yield HecHarness(tmp_path, hec)

@@ -28,6 +28,14 @@ FAULTS = st.one_of(
 )
 
 
+ACK_FAULTS = st.one_of(
+    st.builds(Fault, status=st.sampled_from([401, 429, 500, 503]), store=st.booleans()),
+    st.builds(Fault, code=st.sampled_from([19, 20])),
+    st.builds(Fault, cut=st.just(True), store=st.booleans()),
+    st.builds(Fault, body=st.sampled_from(["", "<html>", '{"acks":'])),
+)
+
+
 def ids(numbers):
     return [f"{n:032x}" for n in numbers]
 
@@ -42,6 +50,7 @@ def hec_settings(**keys):
     code=st.sampled_from([6, 12, 13, 15]),
     named=st.booleans(),
     faults=st.lists(FAULTS, max_size=8),
+    ack_faults=st.none() | st.lists(ACK_FAULTS, max_size=4),
     batch_records=st.integers(1, 25),
 )
 @settings(
@@ -50,14 +59,17 @@ def hec_settings(**keys):
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each example takes a second: shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_nothing_is_lost_and_duplicates_are_counted(tmp_path, lanes, bad, code, named, faults, batch_records):
+async def test_nothing_is_lost_and_duplicates_are_counted(
+    tmp_path, lanes, bad, code, named, faults, ack_faults, batch_records
+):
     """G5, G6: whatever the target does, each good event is stored, each bad one a dead letter, and no duplicate uncounted."""
     bus, numbers = MemoryBus(), []
     for partition, count in enumerate(lanes):
         bus.append(Lane("acme", partition), events(count, start=100 * partition))
         numbers += range(100 * partition, 100 * partition + count)
-    keys = hec_settings(batch_max_records=batch_records, max_dead_letter_ratio=1.0)
-    async with hec_and_connector(tmp_path, settings=keys) as (hec, connector):
+    keys = hec_settings(batch_max_records=batch_records, max_dead_letter_ratio=1.0, ack_timeout_seconds=1.0)
+    async with hec_and_connector(tmp_path, settings=keys, use_ack=ack_faults is not None) as (hec, connector):
+        hec.ack_faults.extend(replace(fault) for fault in ack_faults or ())
         hec.rules.bad_ids = dict.fromkeys(ids(bad), code)
         hec.number_offset = 0 if named else None
         hec.faults.extend(replace(fault) for fault in faults)  # the stand-in counts them down
@@ -74,6 +86,27 @@ async def test_nothing_is_lost_and_duplicates_are_counted(tmp_path, lanes, bad, 
                 lane = [i for i in hec.accepted if int(i, 16) // 100 == partition]
                 assert lane == sorted(lane)
         assert not hec._server.failures
+
+
+async def test_an_indexer_that_restarts_with_acknowledgements_open_loses_nothing(tmp_path):
+    """Events that were taken and died with the indexer are delivered again; each one that was not lost is counted."""
+    bus = MemoryBus()
+    for partition in range(4):
+        bus.append(Lane("acme", partition), events(50, start=100 * partition))
+    keys = hec_settings(batch_max_records=5, ack_timeout_seconds=2.0)
+    async with hec_and_connector(tmp_path, settings=keys, use_ack=True) as (hec, connector):
+        hec.acks.delay_seconds = 0.05
+        engine = build_engine(bus, connector, target_settings=connector._settings)
+        running = asyncio.create_task(deliver_all(engine))
+        lost = 0
+        for stored in (10, 40, 90):
+            await until(lambda: len(hec.accepted) >= stored)  # noqa: B023 - awaited in this turn
+            lost += len(hec.restart(lose=True))
+        await asyncio.wait_for(running, 30)
+        numbers = [100 * partition + n for partition in range(4) for n in range(50)]
+        assert lost
+        assert set(hec.accepted) == set(ids(numbers))
+        assert len(hec.accepted) - len(numbers) <= engine.snapshot()["possible_duplicates"]
 
 
 async def test_one_bad_event_among_a_thousand(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from connectors.base import ConnectorContext
+from connectors.splunk_hec.client import HecClient
 from connectors.splunk_hec.connector import SplunkHecConnector
 from connectors.splunk_hec.settings import SplunkHecSettings
 from exporter.domain.secrets import Secret
@@ -22,7 +24,13 @@ def hec_connector(directory: Path, *hecs: StandInHec | str, token: str = TOKEN, 
     settings = SplunkHecSettings(
         kind="splunk_hec", token_file=Secret(path=token_file), **{"index": "main", **address, **keys}
     )
-    return SplunkHecConnector(settings, ConnectorContext("soc", str(directory)))
+    client = HecClient(settings, "test", sleep=sleep_little, first_poll_seconds=0.01)
+    return SplunkHecConnector(settings, ConnectorContext("soc", str(directory)), client)
+
+
+async def sleep_little(seconds: float) -> None:
+    """Seconds pass in milliseconds."""
+    await asyncio.sleep(seconds / 1000)
 
 
 @asynccontextmanager

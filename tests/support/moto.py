@@ -135,7 +135,11 @@ class Proxy:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in dropped}
         url = self.upstream + request.raw_path
         async with self._session.request(
-            request.method, aiohttp.client.URL(url, encoded=True), headers=headers, data=body
+            request.method,
+            aiohttp.client.URL(url, encoded=True),
+            headers=headers,
+            data=body or None,
+            skip_auto_headers={"Content-Type"},  # Azure's signature covers it
         ) as reply:
             content = await reply.read()
         if self.after is not None and (answer := await self.after(request, body)) is not None:

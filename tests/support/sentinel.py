@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from connectors.base import ConnectorContext
 from connectors.sentinel.connector import SentinelConnector
-from connectors.sentinel.identity import Token
 from connectors.sentinel.settings import SentinelSettings
+from connectors.tokens import Token
 from exporter.domain.events import encode_head
 from exporter.sandbox.logs_ingestion import AUDIENCE, DCR_ID, STREAM, StandInLogs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -33,7 +34,7 @@ def test_examples_fit_the_schema_and_load(example: Path, tmp_path: Path) -> None
     copy = tmp_path / example.name
     copy.write_text(text)
     (tmp_path / "secrets").mkdir()
-    for name in ("hec", "loki", "kafka", "identity"):
+    for name in {"hec", "loki", "kafka", "identity", *re.findall(r"secrets/([\w.-]+)", text)}:
         (tmp_path / "secrets" / name).write_text("value")
     result = invoke("check", "-c", copy)
     assert result.exit_code == 0, result.output

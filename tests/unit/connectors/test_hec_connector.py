@@ -256,8 +256,8 @@ async def test_a_bad_token_is_named_at_opening_and_never_shown(tmp_path, token):
         assert token.strip() == "" or token not in f"{caught.value!s}{caught.value!r}"
 
 
-async def test_a_token_with_acknowledgement_is_refused_clearly(tmp_path):
-    async with hec_and_connector(tmp_path, use_ack=True) as (_, connector):
+async def test_a_token_with_acknowledgement_is_refused_clearly_where_none_is_wanted(tmp_path):
+    async with hec_and_connector(tmp_path, settings={"ack": "never"}, use_ack=True) as (_, connector):
         with pytest.raises(TargetMisconfigured, match="useACK"):
             await connector.open()
 

@@ -25,7 +25,7 @@ def records(values):
 
 
 def body_of(values, **keys):
-    encoded, rejected = Envelopes(settings(**keys)).encode(records(values))
+    (encoded,), rejected = Envelopes(settings(**keys)).encode("t", records(values))
     return encoded.body(len(encoded.indices)), encoded.indices, [r.index for r in rejected]
 
 
@@ -64,7 +64,7 @@ def test_what_is_no_canonical_event_is_rejected_here():
 
 
 def test_fitting_counts_whole_envelopes():
-    encoded, _ = Envelopes(settings()).encode(records(events(10, padding=100)))
+    (encoded,), _ = Envelopes(settings()).encode("t", records(events(10, padding=100)))
     one = len(encoded.body(1))
     assert encoded.fitting(one - 1, 10) == 0
     assert encoded.fitting(one, 10) == 1

@@ -16,8 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from connectors.base import ConnectorContext, TargetMisconfigured, TargetUnauthorized, TargetUnavailable
 from connectors.sentinel.connector import SentinelConnector
-from connectors.sentinel.identity import AGAIN_SECONDS, EARLY_SECONDS, Token, TokenSource
 from connectors.testing import make_batch
+from connectors.tokens import AGAIN_SECONDS, EARLY_SECONDS, Token, TokenSource
 from exporter.domain.clock import ManualClock
 from exporter.domain.secrets import Secret
 from exporter.sandbox.certificates import self_signed
@@ -244,7 +244,7 @@ class Fetcher:
     def __init__(self, clock, life=3600.0):
         self.clock, self.life, self.calls, self.away = clock, life, 0, False
 
-    def __call__(self):
+    async def __call__(self):
         self.calls += 1
         if self.away:
             raise TargetUnavailable("away")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from connectors.azure.identity import AUTHORITIES
 from connectors.sentinel.columns import DEFAULT_COLUMNS
-from connectors.sentinel.identity import CLOUDS
+from connectors.sentinel.connector import SCOPES
 from exporter.domain.secrets import Secret
 from tests.support.sentinel import settings
 
@@ -70,8 +71,9 @@ def test_refused(keys, what):
 
 
 def test_every_cloud_has_its_login_and_audience():
-    assert {cloud: scope.split("/")[2].rsplit(".", 1)[1] for cloud, (_, scope) in CLOUDS.items()} == {
+    assert {cloud: scope.split("/")[2].rsplit(".", 1)[1] for cloud, scope in SCOPES.items()} == {
         "public": "com",
         "us_government": "us",
         "china": "cn",
     }
+    assert set(AUTHORITIES) == set(SCOPES)

@@ -30,7 +30,7 @@ def envelopes(schema: str, path) -> Envelopes:
 @pytest.mark.parametrize("schema", ["ocsf", "ecs", "cim"])
 def test_hec_takes_the_time_from_the_canonical_event(schema, tmp_path):
     given = record(schema)
-    encoded, rejected = envelopes(schema, tmp_path).encode([given])
+    (encoded,), rejected = envelopes(schema, tmp_path).encode("t", [given])
     envelope = orjson.loads(encoded.body(1))
     assert rejected == []
     assert envelope["event"] == orjson.loads(given.value)
@@ -39,7 +39,7 @@ def test_hec_takes_the_time_from_the_canonical_event(schema, tmp_path):
 
 @pytest.mark.parametrize("schema", ["message", "raw"])
 def test_hec_gets_texts_with_their_ids_beside_them(schema, tmp_path):
-    encoded, rejected = envelopes(schema, tmp_path).encode([record(schema), record(schema, message=" ")])
+    (encoded,), rejected = envelopes(schema, tmp_path).encode("t", [record(schema), record(schema, message=" ")])
     envelope = orjson.loads(encoded.body(1))
     assert envelope["event"] == example("auth.logon")["message"]
     assert envelope["fields"] == {"event_id": example("auth.logon")["event.id"]}

@@ -1,18 +1,17 @@
-"""Tokens of Microsoft Entra for the Logs Ingestion API, by azure-identity.
+"""Tokens of Microsoft Entra, by azure-identity.
 
 azure-identity's own cache is not used: a token that the service refuses must be forgotten, and secrets, certificates and
 projected tokens must be read anew when they were rotated. So each token comes from a credential made for it, in a thread,
-and :class:`TokenSource` keeps it.
+and :class:`connectors.tokens.TokenSource` keeps it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import RequestsTransport
@@ -24,21 +23,17 @@ from azure.identity import (
     ManagedIdentityCredential,
 )
 
+from connectors.azure.settings import EntraSettings
 from connectors.base import TargetError, TargetMisconfigured, TargetUnauthorized, TargetUnavailable
-from connectors.sentinel.settings import SentinelSettings
-from exporter.domain.clock import Clock
+from connectors.tokens import Token
 from exporter.domain.secrets import Secret, SecretError
 
-#: Login address and audience by cloud (Azure Monitor, Logs Ingestion API, authentication).
-CLOUDS: Mapping[str, tuple[str, str]] = {
-    "public": ("https://login.microsoftonline.com", "https://monitor.azure.com/.default"),
-    "us_government": ("https://login.microsoftonline.us", "https://monitor.azure.us/.default"),
-    "china": ("https://login.chinacloudapi.cn", "https://monitor.azure.cn/.default"),
+#: Login address by cloud (Azure, national clouds).
+AUTHORITIES: Mapping[str, str] = {
+    "public": "https://login.microsoftonline.com",
+    "us_government": "https://login.microsoftonline.us",
+    "china": "https://login.chinacloudapi.cn",
 }
-#: A token is replaced this long before it ends, or in the last quarter of its life if that is shorter.
-EARLY_SECONDS = 300.0
-#: While the old token is still good, a failed replacement is tried again no sooner than this.
-AGAIN_SECONDS = 30.0
 CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0
 _ENTRA_CODE = re.compile(r"AADSTS\d{3,9}")
 #: What the codes of Entra mean for whoever configured this (Microsoft Entra, authentication error codes).
@@ -61,55 +56,6 @@ _HINTS = {
 _TRANSIENT = frozenset({"AADSTS90033", "AADSTS90006", "AADSTS90055"})
 
 
-class Token(NamedTuple):
-    text: str
-    #: Seconds since the epoch.
-    expires_on: float
-
-    def __repr__(self) -> str:
-        return f"Token(expires_on={self.expires_on})"
-
-
-class TokenSource:
-    """The token of one target. Used by the client, in one event loop."""
-
-    def __init__(self, fetch: Callable[[], Token], clock: Clock) -> None:
-        """``fetch`` blocks (it runs in a thread) and raises TargetError."""
-        self._fetch, self._clock = fetch, clock
-        self._token: Token | None = None
-        self._renew_at = 0.0
-        self._lock = asyncio.Lock()
-
-    async def token(self) -> str:
-        """Return a token that is good for a while. Raises TargetError when there is none."""
-        if self._token is None or self._now() >= self._renew_at:
-            async with self._lock:
-                if self._token is None or self._now() >= self._renew_at:
-                    await self._renew()
-        assert self._token is not None
-        return self._token.text
-
-    def drop(self, token: str) -> None:
-        """Forget a token that the service refused, unless it was replaced already."""
-        if self._token is not None and self._token.text == token:
-            self._token = None
-
-    async def _renew(self) -> None:
-        try:
-            fresh = await asyncio.to_thread(self._fetch)
-        except TargetError:
-            if self._token is None or self._now() >= self._token.expires_on - AGAIN_SECONDS:
-                self._token = None
-                raise
-            self._renew_at = self._now() + AGAIN_SECONDS
-            return
-        life = max(0.0, fresh.expires_on - self._now())
-        self._token, self._renew_at = fresh, fresh.expires_on - min(EARLY_SECONDS, life / 4)
-
-    def _now(self) -> float:
-        return self._clock.now_ns() / 1e9
-
-
 class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it lazily, untyped
     """Remembers the status of the last answer: the errors of azure-identity do not tell an outage from a refusal."""
 
@@ -121,9 +67,9 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads i
         return response
 
 
-def fetch_token(settings: SentinelSettings) -> Token:
+def fetch_token(settings: EntraSettings, scope: str) -> Token:
     """Ask Entra (or the machine's managed identity) for a token. Blocks. Raises TargetError, never with text of an answer."""
-    authority, scope = CLOUDS[settings.cloud]
+    authority = AUTHORITIES[settings.cloud]
     transport = _Transport(
         connection_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
@@ -151,7 +97,7 @@ def fetch_token(settings: SentinelSettings) -> Token:
 _Credential = ClientSecretCredential | CertificateCredential | ClientAssertionCredential | ManagedIdentityCredential
 
 
-def _credential(settings: SentinelSettings, authority: str, transport: RequestsTransport) -> _Credential:
+def _credential(settings: EntraSettings, authority: str, transport: RequestsTransport) -> _Credential:
     common = {
         "transport": transport,
         "retry_total": 0,  # the engine knows better when to try again

@@ -1,0 +1,1 @@
+"""What targets on Azure have in common: identity."""
